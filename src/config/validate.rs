@@ -1,0 +1,51 @@
+//! What the values must be beside well formed.
+
+use super::options::Config;
+use std::time::Duration;
+
+/// Adds one line for every value that cannot be meant.
+pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
+    let server = &config.server;
+    let http = &server.http;
+    let socket = &server.socket;
+    let journal = &config.journal;
+    let numbers = [
+        ("server.connections_max", server.connections_max, 1, 10_000_000),
+        ("server.http.in_flight_max", http.in_flight_max, 1, 1_000_000),
+        ("server.http.catalog_bytes_max", http.catalog_bytes_max, 1024, 1 << 30),
+        ("server.socket.credit", socket.credit as usize, 1, 100_000),
+        ("server.socket.frame_bytes_max", socket.frame_bytes_max, 1024, 16 << 20),
+        ("server.socket.read_buffer_bytes", socket.read_buffer_bytes, 1024, 1 << 20),
+        ("server.socket.write_buffer_bytes", socket.write_buffer_bytes, 1024, 64 << 20),
+        ("server.socket.drain_frames", socket.drain_frames, 1, 65_536),
+        ("journal.segment_bytes", usize::try_from(journal.segment_bytes).unwrap_or(usize::MAX), 4096, 4 << 30),
+        ("journal.pressure_bytes", journal.pressure_bytes, 4096, 16 << 30),
+    ];
+    for (name, value, min, max) in numbers {
+        if !(min..=max).contains(&value) {
+            problems.push(format!("{name} is {value}, must be from {min} to {max}"));
+        }
+    }
+    let spans = [
+        ("server.http.header_timeout", http.header_timeout),
+        ("server.http.body_timeout", http.body_timeout),
+        ("server.http.durable_timeout", http.durable_timeout),
+        ("server.socket.hello_timeout", socket.hello_timeout),
+        ("server.socket.ping_interval", socket.ping_interval),
+        ("server.socket.drain_timeout", socket.drain_timeout),
+        ("journal.sync_interval", journal.sync_interval),
+        ("journal.space_check", journal.space_check),
+        ("storage.checkpoint_interval", config.storage.checkpoint_interval),
+    ];
+    for (name, span) in spans {
+        if span < Duration::from_millis(1) || span > Duration::from_secs(24 * 3600) {
+            problems.push(format!("{name} must be from 1ms to 24h"));
+        }
+    }
+    if config.storage.data_dir.as_os_str().is_empty() {
+        problems.push("storage.data_dir is empty".to_owned());
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.level) {
+        problems.push(format!("log.level: {error}"));
+    }
+}

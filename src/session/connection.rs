@@ -1,0 +1,573 @@
+//! The state machine of one connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+
+use super::ack::{Answers, CompactBatch, Released};
+use super::credit::Credit;
+use super::liveness::{Due, Liveness};
+use super::{Close, Micros, Opened, Settings, Upstream};
+use crate::engine::api::{ActInput, IdentifyInput, Stored, SubscribeInput, TrackInput};
+use crate::push::frame::PushFrame;
+use crate::wire::codec::{self, Outcome, Welcome};
+use crate::wire::frame::{self, Batch, Fields, Frame, Hello, MessageKind, Rare, Subscribe, Text};
+use crate::wire::{Rejection, limits};
+
+/// One connection: fed with text, pushes and time; asked for frames.
+#[derive(Debug)]
+pub struct Connection {
+    settings: Arc<Settings>,
+    who: Option<Who>,
+    /// JSON object text for events that bring none.
+    context: Option<String>,
+    compact: bool,
+    credit: Credit,
+    answers: Answers,
+    pushes: VecDeque<PushFrame>,
+    frames: Vec<String>,
+    malformed: u32,
+    close: Option<Close>,
+    liveness: Liveness,
+}
+
+/// Whom the connection acts for.
+#[derive(Debug)]
+struct Who {
+    user_id: String,
+    secret: bool,
+    session: u64,
+}
+
+/// What became of one message: its outcome, and the journal position to wait for.
+struct Done {
+    outcome: Outcome,
+    seq: u64,
+}
+
+impl Done {
+    fn rejected(rejection: Rejection) -> Self {
+        Self { outcome: Outcome::Rejected(Box::new(rejection)), seq: 0 }
+    }
+}
+
+impl Connection {
+    /// A connection that opened `now`.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, now: Micros) -> Self {
+        Self {
+            who: None,
+            context: None,
+            compact: false,
+            credit: Credit::new(settings.credit),
+            answers: Answers::default(),
+            pushes: VecDeque::new(),
+            frames: Vec::new(),
+            malformed: 0,
+            close: None,
+            liveness: Liveness::new(&settings, now),
+            settings,
+        }
+    }
+
+    /// Whether the hello was accepted.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.who.is_some()
+    }
+
+    /// Why the socket is to be closed once the frames written so far are out.
+    #[must_use]
+    pub fn closing(&self) -> Option<Close> {
+        self.close
+    }
+
+    /// Decides to close, unless that was decided before.
+    pub fn close(&mut self, close: Close) {
+        self.close.get_or_insert(close);
+    }
+
+    /// The clocks.
+    pub fn liveness(&mut self) -> &mut Liveness {
+        &mut self.liveness
+    }
+
+    /// When [`Self::on_time`] wants to be called.
+    #[must_use]
+    pub fn deadline(&self) -> Micros {
+        self.liveness.deadline()
+    }
+
+    /// Whether an answer waits for the journal.
+    #[must_use]
+    pub fn waits_for_durable(&self) -> bool {
+        !self.answers.is_empty() || !self.pushes.is_empty()
+    }
+
+    /// The frames to send, in order.
+    pub fn take_frames(&mut self) -> std::vec::Drain<'_, String> {
+        self.frames.drain(..)
+    }
+
+    /// Whether there is something to send.
+    #[must_use]
+    pub fn has_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// Time passed. Returns whether to send a protocol ping.
+    pub fn on_time(&mut self, now: Micros) -> bool {
+        match self.liveness.due(now) {
+            Due::Nothing => false,
+            Due::Ping => true,
+            Due::Close(close) => {
+                self.close(close);
+                false
+            }
+        }
+    }
+
+    /// The token is not good any more.
+    pub fn revoke(&mut self) {
+        self.fatal(None, &Rejection::token_revoked(), Close::Unauthorized);
+    }
+
+    /// The engine has something to say of its own accord.
+    pub fn on_push(&mut self, push: PushFrame) {
+        if let PushFrame::Identified { id: None, user_id, .. } = &push
+            && let Some(who) = &mut self.who
+        {
+            who.user_id.clone_from(user_id);
+        }
+        self.pushes.push_back(push);
+    }
+
+    /// Writes what may be said now, given that the journal is durable up to `durable`: pushes first, so
+    /// that what an event caused leaves before or with its answer.
+    pub fn settle(&mut self, durable: u64, waited: impl FnMut(Micros)) -> Released {
+        while let Some(push) = self.pushes.front() {
+            if matches!(push, PushFrame::Identified { durable: needs, .. } if *needs > durable) {
+                break;
+            }
+            let Some(push) = self.pushes.pop_front() else { break };
+            let mut text = String::with_capacity(512);
+            codec::push(&mut text, &push);
+            self.frames.push(text);
+        }
+        if self.answers.is_empty() {
+            return Released::default();
+        }
+        let released = self.answers.release(durable, &mut self.frames, waited);
+        self.credit.restore(released.credit);
+        released
+    }
+
+    /// A text frame came.
+    pub fn on_text(&mut self, text: &str, now: Micros, up: &mut impl Upstream) {
+        self.liveness.heard(now);
+        if self.close.is_some() {
+            return;
+        }
+        match frame::parse(text) {
+            Ok(Frame::Hello(hello)) => self.on_hello(&hello, now, up),
+            Ok(Frame::Ping { id }) => {
+                let mut pong = String::new();
+                codec::pong(&mut pong, id.as_deref(), up.now());
+                self.frames.push(pong);
+            }
+            Ok(_) if self.who.is_none() => {
+                let rejection = Rejection::invalid_frame("t", "the first frame must be hello");
+                self.fatal(None, &rejection, Close::Protocol);
+            }
+            Ok(Frame::Message(fields)) => self.on_message(&fields, text.len(), now, up),
+            Ok(Frame::Batch(batch)) => self.on_batch(&batch, now, up),
+            Ok(Frame::Context { id, context }) => self.on_context(id.as_deref(), context, now, up),
+            Ok(Frame::Reset { id, anonymous_id }) => self.on_reset(id.as_deref(), anonymous_id.as_deref(), now, up),
+            Ok(Frame::Subscribe(subscribe)) => self.on_subscribe(&subscribe, now, up),
+            Ok(Frame::Unsubscribe { id, sub }) => match limits::short("sub", sub.as_deref()) {
+                Ok(sub) => {
+                    up.unsubscribe(sub);
+                    self.done(id.as_deref(), 0, now);
+                }
+                Err(rejection) => self.error(id.as_deref(), &rejection, 0, now),
+            },
+            Ok(Frame::Seen { seq }) => up.seen(seq),
+            Err(error) => {
+                if error.rejection.code == "invalid_json" {
+                    self.malformed += 1;
+                    if self.malformed >= limits::MALFORMED_FRAMES {
+                        self.fatal(None, &error.rejection, Close::Protocol);
+                        return;
+                    }
+                }
+                self.error(error.id.as_deref(), &error.rejection, 0, now);
+            }
+        }
+    }
+
+    /// An `error` frame that answers a frame, in its turn.
+    fn error(&mut self, id: Option<&str>, rejection: &Rejection, credit: u32, now: Micros) {
+        let mut text = String::with_capacity(192);
+        codec::error(&mut text, id, rejection, false);
+        self.answers.frame(0, credit, now, text);
+    }
+
+    /// An `error` frame before a close. Answers that still wait for the journal are given up: the client
+    /// sends those messages again.
+    fn fatal(&mut self, id: Option<&str>, rejection: &Rejection, close: Close) {
+        let mut text = String::with_capacity(192);
+        codec::error(&mut text, id, rejection, true);
+        self.frames.push(text);
+        self.close(close);
+    }
+
+    /// A frame that has no answer of its own is answered by a result, if it has an id.
+    fn done(&mut self, id: Option<&str>, credit: u32, now: Micros) {
+        match id {
+            Some(id) => self.answers.result(0, credit, now, Some(id), Outcome::Stored(None)),
+            None => self.answers.silent(0, credit, now),
+        }
+    }
+
+    /// Pays for a frame; on a breach answers `flow_exceeded`, naming the messages of a batch.
+    fn pay<'m>(&mut self, id: Option<&str>, cost: u32, now: Micros, about: impl Iterator<Item = &'m str>) -> bool {
+        let Err(breach) = self.credit.spend(cost, now) else { return true };
+        let rejection = Rejection::flow_exceeded(cost, breach.available);
+        let mut text = String::with_capacity(192);
+        codec::error_about(&mut text, id, &rejection, breach.fatal, about);
+        if breach.fatal {
+            self.frames.push(text);
+            self.close(Close::Flow);
+        } else {
+            self.answers.frame(0, 0, now, text);
+        }
+        false
+    }
+
+    fn on_hello(&mut self, hello: &Hello<'_>, now: Micros, up: &mut impl Upstream) {
+        let id = hello.id.as_deref();
+        if self.who.is_some() {
+            self.error(id, &Rejection::invalid_frame("t", "hello came before"), 0, now);
+            return;
+        }
+        match self.greet(hello, up) {
+            Ok(opened) => {
+                let mut text = String::with_capacity(512);
+                codec::welcome(
+                    &mut text,
+                    &Welcome {
+                        id,
+                        connection_id: &opened.connection_id,
+                        resume_token: &opened.resume_token,
+                        resume_ttl_ms: self.settings.resume_ttl_ms,
+                        resumed: opened.resumed,
+                        channel: &opened.channel,
+                        user_id: &opened.user_id,
+                        is_anonymous: opened.is_anonymous,
+                        server_time: up.now(),
+                        ping_interval_ms: self.settings.ping_ms,
+                        credit: self.settings.credit,
+                        frame_bytes: self.settings.frame_bytes,
+                    },
+                );
+                self.frames.push(text);
+                self.compact = hello.compact;
+                self.context = hello.context.map(str::to_owned);
+                let Opened { user_id, secret, session, .. } = opened;
+                self.who = Some(Who { user_id, secret, session });
+                self.liveness.greeted();
+            }
+            Err(rejection) => {
+                let close = match rejection.code {
+                    "unauthorized" | "token_revoked" | "user_hash_required" | "user_hash_invalid" => Close::Unauthorized,
+                    "origin_denied" => Close::Origin,
+                    "unavailable" => Close::Drain,
+                    _ => Close::Protocol,
+                };
+                self.fatal(id, &rejection, close);
+            }
+        }
+    }
+
+    fn greet(&self, hello: &Hello<'_>, up: &mut impl Upstream) -> Result<Opened, Rejection> {
+        match hello.v {
+            None | Some(1) => {}
+            Some(v) => return Err(Rejection::unsupported_version(v)),
+        }
+        let is_anonymous = hello.user_id.as_deref().is_none_or(str::is_empty);
+        let user_id = if is_anonymous {
+            limits::user_id("anonymousId", hello.anonymous_id.as_deref())?
+        } else {
+            limits::user_id("userId", hello.user_id.as_deref())?
+        };
+        limits::object("context", hello.context, limits::EVENT_BYTES)?;
+        up.hello(hello, user_id, is_anonymous)
+    }
+
+    fn on_message(&mut self, fields: &Fields<'_>, len: usize, now: Micros, up: &mut impl Upstream) {
+        let id = fields.id.as_deref();
+        if !self.pay(id, 1, now, std::iter::empty()) {
+            return;
+        }
+        let kind = match fields.kind() {
+            Ok(kind) => kind,
+            Err(rejection) => return self.error(id, &rejection, 1, now),
+        };
+        let too_long = kind != MessageKind::Identify && len > limits::EVENT_BYTES;
+        let done = if too_long {
+            Done::rejected(Rejection::payload_too_large("message", len, limits::EVENT_BYTES))
+        } else {
+            self.perform(kind, fields, None, up)
+        };
+        match (kind, done.outcome) {
+            (MessageKind::Track, outcome) => self.answers.result(done.seq, 1, now, id, outcome),
+            (_, Outcome::Rejected(rejection)) => self.error(id, &rejection, 1, now),
+            (MessageKind::Identify, _) => self.answers.silent(done.seq, 1, now),
+            (MessageKind::Act, _) => {
+                let mut text = String::with_capacity(96);
+                codec::acted(&mut text, id);
+                self.answers.frame(done.seq, 1, now, text);
+            }
+        }
+    }
+
+    fn on_batch(&mut self, batch: &Batch<'_>, now: Micros, up: &mut impl Upstream) {
+        let id = batch.id.as_deref();
+        if batch.len > limits::BATCH_ITEMS {
+            return self.error(id, &Rejection::batch_too_large(batch.len, limits::BATCH_ITEMS), 0, now);
+        }
+        if let Err(rejection) = limits::message_id("id", id) {
+            return self.error(None, &rejection, 0, now);
+        }
+        let cost = u32::try_from(batch.len).unwrap_or(u32::MAX);
+        let ids = batch.messages.iter().filter_map(|message| message.as_ref().ok().and_then(|m| m.id.as_deref()));
+        if !self.pay(id, cost, now, ids) {
+            return;
+        }
+        let compact = id.filter(|_| self.compact);
+        let mut summary = CompactBatch { id: compact.map(CompactString::new).unwrap_or_default(), credit: cost, ..CompactBatch::default() };
+        for message in &batch.messages {
+            let (message_id, done) = match message {
+                Ok(fields) => (fields.id.as_deref(), self.perform_in_batch(fields, batch.sent_at.as_deref(), up)),
+                Err(bad) => (bad.id.as_deref(), Done::rejected(bad.rejection.clone())),
+            };
+            if compact.is_none() {
+                self.answers.result(done.seq, 1, now, message_id, done.outcome);
+                continue;
+            }
+            summary.seq = summary.seq.max(done.seq);
+            match done.outcome {
+                Outcome::Stored(_) => summary.stored += 1,
+                other => summary.others.push((message_id.map(CompactString::new), other)),
+            }
+        }
+        if compact.is_some() {
+            self.answers.compact(now, summary);
+        } else if batch.len == 0 {
+            let mut text = String::new();
+            codec::ack_begin(&mut text);
+            codec::ack_end(&mut text, 0);
+            self.answers.frame(0, 0, now, text);
+        }
+    }
+
+    fn perform_in_batch(&mut self, fields: &Fields<'_>, sent_at: Option<&str>, up: &mut impl Upstream) -> Done {
+        match fields.kind() {
+            Err(rejection) => Done::rejected(rejection),
+            Ok(kind) if kind != MessageKind::Identify && fields.weight() > limits::EVENT_BYTES => {
+                Done::rejected(Rejection::payload_too_large("message", fields.weight(), limits::EVENT_BYTES))
+            }
+            Ok(kind) => self.perform(kind, fields, sent_at, up),
+        }
+    }
+
+    fn perform(&mut self, kind: MessageKind, fields: &Fields<'_>, sent_at: Option<&str>, up: &mut impl Upstream) -> Done {
+        let result = match kind {
+            MessageKind::Track => self.track(fields, sent_at, up),
+            MessageKind::Identify => self.identify(fields, sent_at, up),
+            MessageKind::Act => self.act(fields, up),
+        };
+        result.unwrap_or_else(Done::rejected)
+    }
+
+    /// Whose message this is: the id captured when it was made, or the connection's.
+    fn filed_under<'m>(&'m self, fields: &'m Fields<'_>) -> Result<(&'m str, Option<u64>), Rejection> {
+        let who = self.who.as_ref().ok_or_else(Rejection::internal)?;
+        let session = Some(who.session);
+        if let Some(user_id) = fields.user_id.as_deref() {
+            let user_id = limits::user_id("userId", Some(user_id))?;
+            if !who.secret && user_id != who.user_id {
+                return Err(Rejection::unauthorized("a userId other than the connection's needs a secret token"));
+            }
+            return Ok((user_id, session));
+        }
+        match fields.anonymous_id.as_deref() {
+            Some(id) => Ok((limits::user_id("anonymousId", Some(id))?, session)),
+            None => Ok((&who.user_id, session)),
+        }
+    }
+
+    fn track(&self, fields: &Fields<'_>, sent_at: Option<&str>, up: &mut impl Upstream) -> Result<Done, Rejection> {
+        let (user_id, session) = self.filed_under(fields)?;
+        let stored = up.track(&TrackInput {
+            user_id,
+            event: limits::event_name(fields.event.as_deref())?,
+            properties: limits::object("properties", fields.properties, limits::EVENT_BYTES)?,
+            context: limits::object("context", fields.context, limits::EVENT_BYTES)?.or(self.context.as_deref()),
+            timestamp: fields.timestamp.as_deref(),
+            sent_at: fields.sent_at.as_deref().or(sent_at),
+            message_id: limits::message_id("id", fields.id.as_deref())?,
+            session,
+            ..TrackInput::default()
+        });
+        Ok(match stored {
+            Stored::Stored { seq, event_id } => Done { outcome: Outcome::Stored(Some(event_id)), seq: seq.0 },
+            Stored::Duplicate { seq, event_id } => Done { outcome: Outcome::Duplicate(Some(event_id)), seq: seq.0 },
+            Stored::Dropped => Done { outcome: Outcome::Dropped, seq: 0 },
+            Stored::Rejected(rejection) => Done::rejected(rejection),
+        })
+    }
+
+    fn identify(&mut self, fields: &Fields<'_>, sent_at: Option<&str>, up: &mut impl Upstream) -> Result<Done, Rejection> {
+        let session = self.who.as_ref().map(|who| who.session);
+        let empty = Rare::default();
+        let rare = fields.rare.as_deref().unwrap_or(&empty);
+        let user_id = limits::user_id("userId", fields.user_id.as_deref())?;
+        let identified = up.identify(&IdentifyInput {
+            user_id,
+            kind: rare.kind.as_deref().unwrap_or("user_id"),
+            is_anonymous: rare.is_anonymous.unwrap_or(false),
+            previous_user_id: previous(user_id, rare)?,
+            traits: limits::object("traits", rare.traits, limits::TRAITS_BYTES)?,
+            merge_traits: merges_traits(rare)?,
+            merge_known: rare.merge_known.unwrap_or(false),
+            user_hash: rare.user_hash.as_deref(),
+            message_id: limits::message_id("id", fields.id.as_deref())?,
+            timestamp: fields.timestamp.as_deref(),
+            sent_at: fields.sent_at.as_deref().or(sent_at),
+            session,
+            ..IdentifyInput::default()
+        })?;
+        if let Some(who) = &mut self.who {
+            who.user_id = identified.user_id;
+        }
+        let outcome = if identified.duplicate { Outcome::Duplicate(None) } else { Outcome::Stored(None) };
+        Ok(Done { outcome, seq: identified.seq.0 })
+    }
+
+    fn act(&self, fields: &Fields<'_>, up: &mut impl Upstream) -> Result<Done, Rejection> {
+        let (user_id, session) = self.filed_under(fields)?;
+        let rare = fields.rare.as_deref();
+        let acted = up.act(&ActInput {
+            user_id,
+            action_id: limits::short("actionId", rare.and_then(|rare| rare.action_id.as_deref()))?,
+            event: limits::short("event", fields.event.as_deref())?,
+            delivery_id: rare.and_then(|rare| rare.delivery_id.as_deref()),
+            properties: limits::object("properties", fields.properties, limits::EVENT_BYTES)?,
+            context: limits::object("context", fields.context, limits::EVENT_BYTES)?.or(self.context.as_deref()),
+            message_id: limits::message_id("id", fields.id.as_deref())?,
+            session,
+            ..ActInput::default()
+        })?;
+        let outcome = if acted.duplicate { Outcome::Duplicate(None) } else { Outcome::Stored(None) };
+        Ok(Done { outcome, seq: acted.seq.0 })
+    }
+
+    fn on_reset(&mut self, id: Option<&str>, anonymous_id: Option<&str>, now: Micros, up: &mut impl Upstream) {
+        if !self.pay(id, 1, now, std::iter::empty()) {
+            return;
+        }
+        let session = self.who.as_ref().map(|who| who.session);
+        let reset = limits::user_id("anonymousId", anonymous_id).and_then(|user_id| {
+            let message_id = limits::message_id("id", id)?;
+            let input = IdentifyInput {
+                user_id,
+                kind: "anonymous_id",
+                is_anonymous: true,
+                merge_traits: true,
+                message_id,
+                session,
+                ..IdentifyInput::default()
+            };
+            up.identify(&input)
+        });
+        match reset {
+            Ok(identified) => {
+                if let Some(who) = &mut self.who {
+                    who.user_id = identified.user_id;
+                }
+                self.answers.silent(identified.seq.0, 1, now);
+            }
+            Err(rejection) => self.error(id, &rejection, 1, now),
+        }
+    }
+
+    fn on_context(&mut self, id: Option<&str>, context: Option<&str>, now: Micros, up: &mut impl Upstream) {
+        if !self.pay(id, 1, now, std::iter::empty()) {
+            return;
+        }
+        let set = limits::message_id("id", id)
+            .and_then(|_| limits::object("context", context, limits::EVENT_BYTES))
+            .and_then(|context| up.set_context(context));
+        match set {
+            Ok(()) => {
+                self.context = context.map(str::to_owned);
+                self.done(id, 1, now);
+            }
+            Err(rejection) => self.error(id, &rejection, 1, now),
+        }
+    }
+
+    fn on_subscribe(&mut self, subscribe: &Subscribe<'_>, now: Micros, up: &mut impl Upstream) {
+        let id = subscribe.id.as_deref();
+        if !self.pay(id, 1, now, std::iter::empty()) {
+            return;
+        }
+        match subscribe_upstream(subscribe, up) {
+            Ok(()) => self.answers.silent(0, 1, now),
+            Err(rejection) => self.error(id, &rejection, 1, now),
+        }
+    }
+}
+
+fn subscribe_upstream(subscribe: &Subscribe<'_>, up: &mut impl Upstream) -> Result<(), Rejection> {
+    let id = limits::message_id("id", subscribe.id.as_deref())?.ok_or_else(|| Rejection::missing_field("id"))?;
+    let input = SubscribeInput {
+        sub: limits::short("sub", subscribe.sub.as_deref())?,
+        action_type: subscribe.kind.as_deref(),
+        tags: limits::tags(subscribe.tags.iter().map(|tag| &**tag))?,
+        context: limits::object("context", subscribe.context, limits::EVENT_BYTES)?,
+        ..SubscribeInput::default()
+    };
+    up.subscribe(id, &input)
+}
+
+/// The one id to absorb: `previousUserId`, or the only other id of `anonymousIds`.
+fn previous<'a>(user_id: &str, rare: &'a Rare<'_>) -> Result<Option<&'a str>, Rejection> {
+    if rare.anonymous_ids.len() > limits::ANONYMOUS_IDS {
+        let message = format!("{} ids, limit is {}", rare.anonymous_ids.len(), limits::ANONYMOUS_IDS);
+        return Err(Rejection::invalid_frame("anonymousIds", message));
+    }
+    let mut previous = rare.previous_user_id.as_deref().filter(|id| !id.is_empty());
+    for id in rare.anonymous_ids.iter().map(|id: &Text<'_>| &**id).filter(|id| !id.is_empty() && *id != user_id) {
+        match previous {
+            None => previous = Some(id),
+            Some(known) if known == id => {}
+            Some(_) => return Err(Rejection::not_supported("identify absorbs one id for now; send one call per id")),
+        }
+    }
+    previous.map(|id| limits::user_id("previousUserId", Some(id))).transpose()
+}
+
+/// On a socket traits are merged unless the client asks otherwise.
+fn merges_traits(rare: &Rare<'_>) -> Result<bool, Rejection> {
+    match rare.traits_mode.as_deref() {
+        None | Some("merge") => Ok(true),
+        Some("replace") => Ok(false),
+        Some(_) => Err(Rejection::invalid_frame("traitsMode", "traitsMode must be \"merge\" or \"replace\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
