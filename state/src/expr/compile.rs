@@ -74,6 +74,10 @@ pub trait Resolve {
     fn event_type(&self, event: EventSlot, dotted: &str) -> Option<DataType>;
     /// Where a custom trait is found.
     fn custom_path(&self, dotted: &str) -> Option<PathRef>;
+    /// The declared type of a custom trait, where the catalog knows it.
+    fn custom_type(&self, _dotted: &str) -> Option<DataType> {
+        None
+    }
     /// Where a key of a channel's context is found.
     fn context_path(&self, channel: ChannelSlot, dotted: &str) -> Option<PathRef>;
     /// A computed trait by key, and the type of its value.
