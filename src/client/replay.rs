@@ -40,8 +40,8 @@ pub struct ReplayArgs {
     /// Mapping file (TOML or JSON) that says which column is what.
     #[arg(long, value_name = "MAP")]
     pub map: PathBuf,
-    /// Server, such as ws://127.0.0.1:7070.
-    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:7070")]
+    /// Server, such as ws://127.0.0.1:8080.
+    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080")]
     pub url: String,
     /// Secret channel token, needed to send events of many people.
     #[arg(long, env = "LODESTONE_TOKEN", hide_env_values = true)]
@@ -109,7 +109,7 @@ struct Counters {
 /// # Errors
 /// [`Error`] if a file is wrong, the server cannot be reached or refuses the token, or an
 /// acknowledgement does not come. Refused events are no error; they are in the report.
-pub async fn run(args: ReplayArgs) -> Result<Report, Error> {
+pub async fn run(args: ReplayArgs) -> Result<(), Error> {
     let json = args.json;
     let report = replay(args).await?;
     #[expect(clippy::print_stdout, reason = "the report is the output of the command")]
@@ -118,7 +118,7 @@ pub async fn run(args: ReplayArgs) -> Result<Report, Error> {
     } else {
         println!("{report}");
     }
-    Ok(report)
+    Ok(())
 }
 
 /// Streams the file.

@@ -8,81 +8,72 @@ use super::Error;
 use super::connection::Connection;
 use super::frame::{self, Frame, Hello, PushedAction, Track};
 use serde_json::{json, value::to_raw_value};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-/// A product of the demo shop: name, price, category.
-type Product = (&'static str, f64, &'static str);
+/// A product of the demo shop: path, name, price, category; as `web/shop/products.ts` has them.
+type Product = (&'static str, &'static str, f64, &'static str);
 
 /// What the shoppers look at.
 const PRODUCTS: &[Product] = &[
-    ("Enamel kettle", 39.0, "kitchen"),
-    ("Walnut board", 28.5, "kitchen"),
-    ("Stoneware mug", 14.9, "kitchen"),
-    ("Linen throw", 59.0, "living"),
-    ("Wool cushion", 34.9, "living"),
-    ("Reading lamp", 79.0, "living"),
-    ("Fern in a pot", 19.5, "garden"),
-    ("Copper can", 44.0, "garden"),
-    ("Seed box", 12.0, "garden"),
-    ("Canvas bag", 24.0, "outdoor"),
-    ("Steel flask", 29.9, "outdoor"),
-    ("Camp blanket", 69.0, "outdoor"),
+    ("heron-kettle", "Heron kettle", 68.0, "Brew"),
+    ("tide-mug", "Tide mug", 18.0, "Brew"),
+    ("dusk-lamp", "Dusk table lamp", 94.0, "Light"),
+    ("ember-lantern", "Ember lantern", 46.0, "Light"),
+    ("fjell-throw", "Fjell wool throw", 120.0, "Rest"),
+    ("loam-planter", "Loam planter", 32.0, "Rest"),
+    ("ridge-daypack", "Ridge daypack", 110.0, "Carry"),
+    ("quill-notebook", "Quill notebook", 16.0, "Carry"),
 ];
 
-const QUERIES: &[&str] = &["mug", "gift", "wool", "lamp", "garden tools", "kettle", "blanket", "under 30"];
+const QUERIES: &[&str] = &["mug", "gift", "wool", "lamp", "lantern", "kettle", "bag", "under 50"];
 
 /// Who shops, where and how fast.
 #[derive(Clone, Debug)]
-pub struct Shoppers {
-    /// Server, such as `ws://127.0.0.1:7070`.
+pub struct ShopperArgs {
+    /// Server, such as `ws://127.0.0.1:8080`.
     pub url: String,
     /// Public channel token.
     pub token: String,
     /// Shoppers at a time, one socket each.
-    pub count: u32,
+    pub shoppers: usize,
     /// Events per second of one shopper, on average.
     pub events_per_second: f64,
     /// Seed of everything that they do.
     pub seed: u64,
+    /// Ends them.
+    pub stop: CancellationToken,
 }
 
-/// What they have done so far.
-#[derive(Debug, Default)]
-pub struct Done {
-    /// Events acknowledged.
-    pub events: AtomicU64,
-    /// Actions received.
-    pub actions: AtomicU64,
-    /// Actions accepted or declined.
-    pub reactions: AtomicU64,
+/// Lets the shoppers shop in the background until they are stopped. They come back a few seconds after
+/// losing the connection.
+#[must_use]
+pub fn spawn(args: ShopperArgs) -> JoinHandle<()> {
+    tokio::spawn(run(args))
 }
 
-/// Lets the shoppers shop until `end`. They come back a few seconds after losing the connection.
-pub async fn run(shoppers: Shoppers, done: Arc<Done>, end: CancellationToken) {
+/// Lets the shoppers shop until they are stopped.
+pub async fn run(args: ShopperArgs) {
     let started_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let tasks = TaskTracker::new();
-    for index in 0..shoppers.count {
+    let mut tasks = JoinSet::new();
+    for index in 0..args.shoppers {
         let shopper = Shopper {
-            url: shoppers.url.clone(),
-            token: shoppers.token.clone(),
-            pause_s: 1.0 / shoppers.events_per_second.max(0.001),
-            random: Random::new(shoppers.seed, u64::from(index)),
-            name: format!("{:x}-{index}", shoppers.seed),
+            url: args.url.clone(),
+            token: args.token.clone(),
+            pause_s: 1.0 / args.events_per_second.max(0.001),
+            random: Random::new(args.seed, index as u64),
+            name: format!("{:x}-{index}", args.seed),
             start: format!("{started_ms:x}"),
             visitor: 0,
             messages: 0,
-            done: Arc::clone(&done),
         };
-        let end = end.clone();
-        tasks.spawn(async move { end.run_until_cancelled(shopper.shop()).await });
+        let stop = args.stop.clone();
+        // A join set, so that dropping this future ends the shoppers as well.
+        tasks.spawn(async move { stop.run_until_cancelled(shopper.shop()).await });
     }
-    tasks.close();
-    tasks.wait().await;
+    while tasks.join_next().await.is_some() {}
 }
 
 /// SplitMix64: small, seedable, and good enough for pretending.
@@ -130,7 +121,6 @@ struct Shopper {
     start: String,
     visitor: u64,
     messages: u64,
-    done: Arc<Done>,
 }
 
 /// What happens next in a visit.
@@ -168,7 +158,7 @@ impl Visit {
     }
 
     fn total(&self) -> f64 {
-        let cents: f64 = self.cart.iter().map(|(_, price, _)| (price * 100.0).round()).sum();
+        let cents: f64 = self.cart.iter().map(|(_, _, price, _)| (price * 100.0).round()).sum();
         cents / 100.0
     }
 }
@@ -209,15 +199,15 @@ impl Shopper {
             let step = visit.next(&mut self.random);
             let (event, properties, path) = match step {
                 Step::Leave => break,
-                Step::View(product @ (name, price, category)) => {
+                Step::View(product @ (id, name, price, category)) => {
                     visit.viewed = Some(product);
-                    ("Product Viewed", json!({"product": name, "price": price, "category": category}), format!("/product/{}", slug(name)))
+                    ("Product Viewed", json!({"product": name, "price": price, "category": category}), format!("/product/{id}"))
                 }
                 Step::Search(query) => ("Searched", json!({"query": query}), "/search".to_owned()),
-                Step::Add(product @ (name, price, _)) => {
+                Step::Add(product @ (id, name, price, _)) => {
                     visit.cart.push(product);
                     visit.viewed = None;
-                    ("Product Added", json!({"product": name, "price": price, "quantity": 1}), format!("/product/{}", slug(name)))
+                    ("Product Added", json!({"product": name, "price": price, "quantity": 1}), format!("/product/{id}"))
                 }
                 Step::Checkout => {
                     visit.paying = true;
@@ -254,10 +244,6 @@ impl Shopper {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 _ = ping.tick() => connection.send("{\"t\":\"ping\",\"id\":\"p\"}".into()).await?,
                 next = connection.next() => match next? {
-                    Frame::Ack(ack) => {
-                        let stored = ack.stored + ack.results.iter().filter(|result| result.status == "stored").count() as u64;
-                        self.done.events.fetch_add(stored, Relaxed);
-                    }
                     Frame::Subscribed { seq, actions } => {
                         connection.send(frame::seen(seq)).await?;
                         for action in actions {
@@ -277,7 +263,6 @@ impl Shopper {
 
     /// Everybody sees a banner; a third takes the offer, a fifth waves it away.
     async fn react(&mut self, connection: &mut Connection, action: &PushedAction) -> Result<(), Error> {
-        self.done.actions.fetch_add(1, Relaxed);
         let verb = match self.random.fraction() {
             roll if roll < 0.35 => Some("accept"),
             roll if roll < 0.55 => Some("decline"),
@@ -289,9 +274,6 @@ impl Shopper {
             }
             let id = self.message_id();
             connection.spend(1, frame::act(&id, action, verb)).await?;
-            if verb != "show" {
-                self.done.reactions.fetch_add(1, Relaxed);
-            }
         }
         Ok(())
     }
@@ -300,10 +282,6 @@ impl Shopper {
         self.messages += 1;
         format!("s{}-{}-{}", self.start, self.name, self.messages)
     }
-}
-
-fn slug(name: &str) -> String {
-    name.to_lowercase().replace(' ', "-")
 }
 
 #[cfg(test)]
@@ -341,7 +319,7 @@ mod tests {
 
     #[test]
     fn totals_are_whole_cents() {
-        let visit = Visit { cart: vec![PRODUCTS[2], PRODUCTS[4], PRODUCTS[10]], ..Visit::default() };
+        let visit = Visit { cart: vec![("a", "A", 14.9, "x"), ("b", "B", 34.9, "x"), ("c", "C", 29.9, "x")], ..Visit::default() };
         assert_eq!(visit.total().to_string(), "79.7");
     }
 }
