@@ -81,7 +81,9 @@ fn put(
     value: serde_json::Value,
 ) {
     if let Some((first, rest)) = parents.split_first() {
-        let child = at.entry(first.as_str()).or_insert_with(|| serde_json::Map::new().into());
+        let child = at
+            .entry(first.as_str())
+            .or_insert_with(|| serde_json::Map::new().into());
         if let Some(child) = child.as_object_mut() {
             put(child, rest, last, value);
         }
@@ -103,7 +105,11 @@ fn put(
 impl From<Vec<CompactString>> for PathTable {
     fn from(names: Vec<CompactString>) -> Self {
         let number = |i: usize| PathId(u32::try_from(i).unwrap_or(u32::MAX));
-        let index = names.iter().enumerate().map(|(i, name)| (name.clone(), number(i))).collect();
+        let index = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| (name.clone(), number(i)))
+            .collect();
         Self { names, index }
     }
 }
@@ -151,7 +157,11 @@ pub fn join(parent: &str, segment: &str) -> CompactString {
 /// The path of what an open object at `parent` holds undeclared.
 #[must_use]
 pub fn extras(parent: &str) -> CompactString {
-    if parent.is_empty() { CompactString::const_new("") } else { join(parent, "") }
+    if parent.is_empty() {
+        CompactString::const_new("")
+    } else {
+        join(parent, "")
+    }
 }
 
 #[cfg(test)]
@@ -191,7 +201,10 @@ mod tests {
             (table.intern("page.url"), "/".into()),
             (table.intern("page.q.page"), 2.into()),
             (table.intern("meta"), open(r#"{"x":{"y":[1,null]}}"#)),
-            (table.intern("page."), open(r#"{"more":true,"url":"shadowed"}"#)),
+            (
+                table.intern("page."),
+                open(r#"{"more":true,"url":"shadowed"}"#),
+            ),
             (table.intern(""), open(r#"{"top":1.5}"#)),
         ]);
         assert_eq!(

@@ -10,7 +10,7 @@ mod explain;
 mod fold;
 mod source;
 
-pub use compile::{DEPTH_MAX, LEAVES_MAX, EarlierStep, Place, Resolve, compile};
+pub use compile::{DEPTH_MAX, EarlierStep, LEAVES_MAX, Place, Resolve, compile};
 pub use eval::Truth;
 pub use explain::Explained;
 pub use source::{Facts, NoFacts, PathRef, Source, descend};
@@ -54,13 +54,28 @@ enum Test {
     /// The literal, and its folded characters when case is ignored.
     Text(TextOp, CompactString, Option<Box<[char]>>),
     /// `whole`: the type is integer, so that 3.5 is mistyped.
-    Number { op: Order, literal: Value, whole: bool },
+    Number {
+        op: Order,
+        literal: Value,
+        whole: bool,
+    },
     Bool(bool),
     /// The literal as `[start, end)`: one millisecond, or a local day.
-    Time { op: TimeOp, start: Millis, end: Millis },
-    Relative { op: Relative, ms: i64 },
+    Time {
+        op: TimeOp,
+        start: Millis,
+        end: Millis,
+    },
+    Relative {
+        op: Relative,
+        ms: i64,
+    },
     /// Some element is the literal, or (`negated`) none is. `instant`: the literal read as an instant.
-    Element { literal: Value, instant: Option<Millis>, negated: bool },
+    Element {
+        literal: Value,
+        instant: Option<Millis>,
+        negated: bool,
+    },
     Against(Against, Option<Source>),
 }
 
@@ -123,7 +138,10 @@ impl Expr {
     /// The condition that always holds.
     #[must_use]
     pub fn always() -> Self {
-        Self { node: Node::All(Box::default()), zone: Zone::utc() }
+        Self {
+            node: Node::All(Box::default()),
+            zone: Zone::utc(),
+        }
     }
 
     /// Whether nothing is asked at all.
@@ -141,7 +159,10 @@ impl Expr {
         if other.is_always() {
             return self;
         }
-        Self { node: Node::All(Box::new([self.node, other.node])), zone: self.zone }
+        Self {
+            node: Node::All(Box::new([self.node, other.node])),
+            zone: self.zone,
+        }
     }
 
     /// Calls `f` with everything that the condition reads, in the order written; repeats included.
@@ -158,7 +179,8 @@ impl Expr {
     #[must_use]
     pub fn relative(&self) -> bool {
         let mut found = false;
-        self.node.leaves(&mut |leaf| found |= matches!(leaf.test, Test::Relative { .. }));
+        self.node
+            .leaves(&mut |leaf| found |= matches!(leaf.test, Test::Relative { .. }));
         found
     }
 
@@ -166,7 +188,8 @@ impl Expr {
     #[must_use]
     pub fn compares(&self) -> bool {
         let mut found = false;
-        self.node.leaves(&mut |leaf| found |= matches!(leaf.test, Test::Against(..)));
+        self.node
+            .leaves(&mut |leaf| found |= matches!(leaf.test, Test::Against(..)));
         found
     }
 }

@@ -4,9 +4,9 @@
 //! are kept as they came. Cost: about one comparison per key in the order of the structure, one
 //! allocation for the list of properties, and one per text longer than 24 bytes.
 
+use super::UnknownKeys;
 use super::cast::Scalar;
 use super::compile::{Field, Kind, Level, Schema};
-use super::UnknownKeys;
 use crate::event::Props;
 use crate::ids::PathId;
 use crate::time::Zone;
@@ -16,6 +16,11 @@ use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use smallvec::SmallVec;
 use std::fmt;
+
+mod open;
+mod root;
+use open::{OpenSeed, drain_seq, open_map};
+use root::Root;
 
 /// Errors reported for one document; the rest is not.
 pub const ERRORS_MAX: usize = 20;
@@ -61,9 +66,18 @@ impl Schema {
     ///
     /// # Errors
     /// As [`Schema::validate`].
-    pub fn validate_as(&self, raw: &str, zone: &Zone, unknown: UnknownKeys) -> Result<Props, Vec<FieldError>> {
+    pub fn validate_as(
+        &self,
+        raw: &str,
+        zone: &Zone,
+        unknown: UnknownKeys,
+    ) -> Result<Props, Vec<FieldError>> {
         let checked = self.check(raw, zone, unknown);
-        if checked.errors.is_empty() { Ok(checked.props) } else { Err(checked.errors) }
+        if checked.errors.is_empty() {
+            Ok(checked.props)
+        } else {
+            Err(checked.errors)
+        }
     }
 
     /// Reads a document and keeps what is right beside what is wrong.
@@ -81,17 +95,36 @@ impl Schema {
             indexes: SmallVec::new(),
             at: None,
         };
-        let raw = if raw.trim_ascii().is_empty() { "{}" } else { raw };
+        let raw = if raw.trim_ascii().is_empty() {
+            "{}"
+        } else {
+            raw
+        };
         let mut json = serde_json::Deserializer::from_str(raw);
-        let read = Root { level: &self.root, run: &mut run }.deserialize(&mut json).and_then(|()| json.end());
+        let read = Root {
+            level: &self.root,
+            run: &mut run,
+        }
+        .deserialize(&mut json)
+        .and_then(|()| json.end());
         if let Err(error) = read
             && !run.errors.iter().any(|e| e.rule == "limit")
         {
-            let path = run.at.map_or(CompactString::const_new(""), |field| run.place(&field.name));
+            let path = run
+                .at
+                .map_or(CompactString::const_new(""), |field| run.place(&field.name));
             run.errors.truncate(ERRORS_MAX - 1);
-            run.errors.push(FieldError { path: path.into(), rule: "type", message: error.to_string() });
+            run.errors.push(FieldError {
+                path: path.into(),
+                rule: "type",
+                message: error.to_string(),
+            });
         }
-        Checked { props: Props::new(run.out), errors: run.errors, stripped: run.stripped }
+        Checked {
+            props: Props::new(run.out),
+            errors: run.errors,
+            stripped: run.stripped,
+        }
     }
 }
 
@@ -115,7 +148,11 @@ impl Run<'_> {
     fn wrong(&mut self, name: &str, rule: &'static str, message: impl FnOnce() -> String) {
         if self.errors.len() < ERRORS_MAX {
             let path = self.place(name).into();
-            self.errors.push(FieldError { path, rule, message: message() });
+            self.errors.push(FieldError {
+                path,
+                rule,
+                message: message(),
+            });
         }
     }
 
@@ -135,7 +172,11 @@ impl Run<'_> {
     /// Counts one more key.
     fn key<E: Error>(&mut self) -> Result<(), E> {
         self.keys += 1;
-        if self.keys > KEYS_MAX { Err(self.limit(format!("document has more than {KEYS_MAX} keys"))) } else { Ok(()) }
+        if self.keys > KEYS_MAX {
+            Err(self.limit(format!("document has more than {KEYS_MAX} keys")))
+        } else {
+            Ok(())
+        }
     }
 
     /// Goes one object or array deeper.
@@ -154,75 +195,12 @@ impl Run<'_> {
 
     fn limit<E: Error>(&mut self, message: String) -> E {
         self.errors.truncate(ERRORS_MAX - 1);
-        self.errors.push(FieldError { path: String::new(), rule: "limit", message });
+        self.errors.push(FieldError {
+            path: String::new(),
+            rule: "limit",
+            message,
+        });
         E::custom("limit")
-    }
-}
-
-/// The document itself.
-struct Root<'r, 's> {
-    level: &'s Level,
-    run: &'r mut Run<'s>,
-}
-
-impl<'de> DeserializeSeed<'de> for Root<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl Root<'_, '_> {
-    fn no_object(self) {
-        self.run.wrong("", "type", || "the document is not an object".into());
-    }
-}
-
-impl<'de> Visitor<'de> for Root<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        read_level(self.level, map, self.run, &mut Target::Flat)
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        missing(self.level, self.run, &[]);
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.no_object();
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.no_object();
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.no_object();
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.no_object();
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.no_object();
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        self.no_object();
-        drain_seq(seq)
     }
 }
 
@@ -258,7 +236,9 @@ impl Target<'_> {
 impl Field {
     fn covers(&self, path: PathId) -> bool {
         match &self.kind {
-            Kind::Object(level) => level.extras == path || level.fields.iter().any(|field| field.covers(path)),
+            Kind::Object(level) => {
+                level.extras == path || level.fields.iter().any(|field| field.covers(path))
+            }
             _ => self.path == path,
         }
     }
@@ -288,7 +268,11 @@ fn read_level<'de, 's, A: MapAccess<'de>>(
                     }
                     UnknownKeys::Strip => run.stripped += 1,
                     UnknownKeys::Strict => {
-                        let name = if level.name.is_empty() { key } else { format_compact!("{}.{key}", level.name) };
+                        let name = if level.name.is_empty() {
+                            key
+                        } else {
+                            format_compact!("{}.{key}", level.name)
+                        };
                         run.wrong(&name, "unknown", || "this key is not declared".into());
                     }
                 }
@@ -303,7 +287,11 @@ fn read_level<'de, 's, A: MapAccess<'de>>(
             target.forget(field, run);
         }
         let present = map.next_value_seed(FieldSeed { field, run, target })?;
-        if present { seen[word] |= bit } else { seen[word] &= !bit }
+        if present {
+            seen[word] |= bit
+        } else {
+            seen[word] &= !bit
+        }
     }
     missing(level, run, &seen);
     // Null is absence here as everywhere at the top of a document.
@@ -322,7 +310,11 @@ fn read_level<'de, 's, A: MapAccess<'de>>(
 /// Reports the required fields that `seen` has no bit for.
 fn missing(level: &Level, run: &mut Run<'_>, seen: &[u64]) {
     for (place, field) in level.fields.iter().enumerate() {
-        if field.required && seen.get(place / 64).is_none_or(|word| word & (1 << (place % 64)) == 0) {
+        if field.required
+            && seen
+                .get(place / 64)
+                .is_none_or(|word| word & (1 << (place % 64)) == 0)
+        {
             run.wrong(&field.name, "required", || "this field is required".into());
         }
     }
@@ -354,7 +346,10 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-        Ok(self.level.find(key, self.hint).map_or_else(|| Key::Unknown(key.into()), Key::Declared))
+        Ok(self
+            .level
+            .find(key, self.hint)
+            .map_or_else(|| Key::Unknown(key.into()), Key::Declared))
     }
 }
 
@@ -381,7 +376,9 @@ impl FieldSeed<'_, '_, '_, '_> {
             && !matches!(field.kind, Kind::Array(_) | Kind::Open | Kind::Object(_))
             && !pattern.is_match(&scalar.text())
         {
-            run.wrong(&field.name, "pattern", || format!("text does not match {pattern}"));
+            run.wrong(&field.name, "pattern", || {
+                format!("text does not match {pattern}")
+            });
             return true;
         }
         match scalar.cast(&field.kind, run.cast, run.zone) {
@@ -401,7 +398,9 @@ impl FieldSeed<'_, '_, '_, '_> {
             Kind::Array(_) => "an array",
             Kind::Open | Kind::Object(_) => "an object",
         };
-        self.run.wrong(&self.field.name, "type", || format!("value is not {expected}"));
+        self.run.wrong(&self.field.name, "type", || {
+            format!("value is not {expected}")
+        });
         true
     }
 }
@@ -461,9 +460,15 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_, '_, '_> {
         let errors = run.errors.len();
         run.indexes.push(0);
         let mut into = Target::Elements(&mut elements);
-        while let Some(present) = seq.next_element_seed(FieldSeed { field: items, run, target: &mut into })? {
+        while let Some(present) = seq.next_element_seed(FieldSeed {
+            field: items,
+            run,
+            target: &mut into,
+        })? {
             if !present && items.required {
-                run.wrong(&items.name, "required", || "this element is required".into());
+                run.wrong(&items.name, "required", || {
+                    "this element is required".into()
+                });
             } else if !present {
                 into.put(items, Value::Null, run);
             }
@@ -493,7 +498,8 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_, '_, '_> {
                 } else {
                     let mut entries = Vec::new();
                     read_level(level, map, self.run, &mut Target::Entries(&mut entries))?;
-                    self.target.put(self.field, Value::Object(entries), self.run);
+                    self.target
+                        .put(self.field, Value::Object(entries), self.run);
                 }
                 Ok(true)
             }
@@ -503,78 +509,4 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_, '_, '_> {
             }
         }
     }
-}
-
-fn drain_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
-    while seq.next_element::<IgnoredAny>()?.is_some() {}
-    Ok(())
-}
-
-/// Reads any value as it came, within the limits of the document.
-struct OpenSeed<'r, 's>(&'r mut Run<'s>);
-
-impl<'de> DeserializeSeed<'de> for OpenSeed<'_, '_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for OpenSeed<'_, '_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
-        Ok(Value::Bool(flag))
-    }
-
-    fn visit_i64<E>(self, int: i64) -> Result<Value, E> {
-        Ok(Value::Int(int))
-    }
-
-    fn visit_u64<E>(self, int: u64) -> Result<Value, E> {
-        Ok(from_u64(int))
-    }
-
-    fn visit_f64<E>(self, float: f64) -> Result<Value, E> {
-        Ok(Value::Float(float))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Str(text.into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        self.0.enter()?;
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(OpenSeed(self.0))? {
-            items.push(item);
-        }
-        self.0.leave();
-        Ok(Value::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-        open_map(map, self.0)
-    }
-}
-
-fn open_map<'de, A: MapAccess<'de>>(mut map: A, run: &mut Run<'_>) -> Result<Value, A::Error> {
-    run.enter()?;
-    let mut entries = Vec::new();
-    while let Some(key) = map.next_key::<CompactString>()? {
-        run.key()?;
-        let value = map.next_value_seed(OpenSeed(run))?;
-        put_entry(&mut entries, key, value);
-    }
-    run.leave();
-    Ok(Value::Object(entries))
 }
