@@ -1,12 +1,40 @@
 //! The state machine of Lodestone, pure: no IO, clock, randomness or async.
+//!
+//! Definitions become a [`plan`]; inputs become log entries ([`event`]); [`machine`] folds an entry, or the
+//! passing of time, into one [`profile`] and says what changed. Time, ids and log positions come in as
+//! arguments, so that the same inputs always give the same state: that is what makes replay, backfill,
+//! merge and explanation exact.
+//!
+//! # Map
+//! - [`ids`], [`value`], [`time`], [`paths`], [`issue`]: the vocabulary.
+//! - [`schema`]: what events, contexts and custom traits look like; validation and casting.
+//! - [`expr`]: conditions, compiled once.
+//! - [`plan`]: document → catalog → plan with inverted indexes.
+//! - [`traits`], [`audience`], [`action`]: one accumulator, condition or rule a file.
+//! - [`profile`], [`slots`], [`store`]: state per profile, and all of them.
+//! - [`command`], [`codec`]: how inputs and state are written down.
+//!
+//! # Invariants
+//! - F-1: a profile equals the fold of its log in `(t, seq)` order under the plan in force.
+//! - F-2: windows and funnels end at their exact millisecond, with no event arriving.
+//! - P-1: one event sees one plan; slots are never reused.
+//! - S-1 to S-4: see [`store`].
+
 pub mod action;
 pub mod audience;
+pub mod codec;
+pub mod command;
 pub mod event;
 pub mod expr;
 pub mod ids;
 pub mod issue;
+pub mod machine;
 pub mod paths;
+pub mod plan;
+pub mod profile;
 pub mod schema;
+pub mod slots;
+pub mod store;
 pub mod time;
 pub mod traits;
 pub mod value;

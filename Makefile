@@ -1,0 +1,53 @@
+# Two commands matter: `make demo` runs everything, `make test` proves everything.
+# Both install what is missing first. Build outputs go to a cache outside the checkout, so that RocksDB
+# is compiled once per machine and not once per clone; nothing depends on the cache being there.
+
+SHELL := /bin/bash
+CACHE := $(or $(LODESTONE_CACHE),$(HOME)/.cache/lodestone)
+export LODESTONE_CACHE := $(CACHE)
+export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
+export LODESTONE_BIN := $(CARGO_TARGET_DIR)/release/lodestone
+# One profile for clippy, tests, demo and benches.
+CARGO := cargo
+PROFILE := --release --locked
+
+.PHONY: demo test check fmt clippy web unit integration sim bench doc deps deps-test build advisories clean
+
+demo: deps web build
+	$(LODESTONE_BIN) demo
+
+test: deps deps-test web
+	.ci/steps
+
+deps:
+	@scripts/install-deps build
+
+deps-test:
+	@scripts/install-deps test
+
+web:
+	@scripts/build-web
+
+build:
+	@scripts/cargo-build
+
+check: web
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(PROFILE) --workspace --all-targets -- -D warnings
+
+unit:
+	$(CARGO) test $(PROFILE) --workspace
+
+# A million generated steps of the machine against the naive oracle; SEED=… replays one.
+sim:
+	LODESTONE_SIM_CASES=$(or $(CASES),20000) $(CARGO) test $(PROFILE) -p lodestone-state --test machine_oracle -- --nocapture
+
+bench: web build
+	scripts/bench
+
+doc:
+	$(CARGO) doc $(PROFILE) --workspace --no-deps --document-private-items
+
+# Needs the advisory database from the network, so it is not part of `make test`.
+advisories:
+	cargo deny check

@@ -1,0 +1,179 @@
+//! Reactions: shown, hidden, declined, accepted, with caps that hold exactly.
+
+use super::api::{ActInput, Acted, Caller};
+use super::evaluate::{Fanout, ProfilePerson};
+use super::sessions::valid_context;
+use super::track::{Draft, check_ids};
+use super::{Engine, mint};
+use crate::telemetry::metrics as m;
+use crate::wire::Rejection;
+use compact_str::CompactString;
+use lodestone_state::action::push::parse_delivery;
+use lodestone_state::action::{Claim, Proof, Refusal, Reservation, View, gated, reaction_of_verb};
+use lodestone_state::event::{EntryKind, Props, Reacted, Reaction};
+use lodestone_state::ids::{ActionSlot, DefId, Millis};
+use lodestone_state::machine::{self, Changes, ProfileFacts};
+use lodestone_state::plan::{ActionPlan, Plan};
+use lodestone_state::profile::Profile;
+use std::sync::atomic::Ordering;
+
+impl Engine {
+    /// Records a reaction. The answer may be given once it is durable: a coupon accepted is worth money.
+    ///
+    /// # Errors
+    /// `action_not_found`, `action_not_allowed` with the reason, `action_cap_reached`.
+    pub fn act(&self, caller: &Caller, input: &ActInput<'_>) -> Result<Acted, Rejection> {
+        check_ids(input.user_id, input.message_id)?;
+        let Some(reaction) = reaction_of_verb(input.event) else {
+            return Err(Rejection::invalid_frame("event", "event must be show, hide, decline or accept"));
+        };
+        self.writable()?;
+        let at = self.clock.now();
+        let delivery = input.delivery_id.and_then(parse_delivery);
+        // Without an id of its own, a second accept of one delivery is the duplicate. The slash keeps
+        // the key apart from any id that a client may choose.
+        let message_id = match (input.message_id, delivery, reaction) {
+            (Some(id), _, _) => Some(CompactString::from(id)),
+            (None, Some(delivery), Reaction::Accepted) => Some(format!("accept/{delivery:032x}").into()),
+            _ => None,
+        };
+        if let Some(first) = message_id.as_ref().and_then(|id| self.dedupe.find(&self.disk, id, at)) {
+            return Ok(Acted { seq: first.seq, duplicate: true });
+        }
+        loop {
+            let Some(shared) = self.store.find(input.user_id) else {
+                return Err(Rejection::new("action_not_allowed", "nobody is known by this user id"));
+            };
+            let mut profile = shared.lock();
+            if profile.gone.is_some() {
+                continue;
+            }
+            let plan = self.plan.load();
+            let action = find_action(&plan, input.action_id)?;
+            if let Some(first) = message_id.as_ref().and_then(|id| self.dedupe.find(&self.disk, id, at)) {
+                return Ok(Acted { seq: first.seq, duplicate: true });
+            }
+            let mut changes = Changes::default();
+            self.bring_up_to_date(&plan, &mut profile, &mut changes);
+            let at = at.max(profile.core.clock);
+            machine::advance(&plan, &mut profile, at, &mut self.history(), &mut changes);
+            let admitted = self.admit(&plan, &profile, action, reaction, caller, input, delivery, at);
+            let (test, reservation) = admitted.inspect_err(|_| {
+                // Timers that fired on the way are effects of their own.
+                self.after(&plan, &shared, &mut profile, &changes);
+            })?;
+            let reacted = Reacted {
+                action: action.slot,
+                reaction,
+                channel: caller.channel,
+                delivery,
+                test,
+                properties: input.properties.map(Into::into),
+            };
+            let draft = Draft { t: at, at, user_id: input.user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
+            let (seq, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, action, reservation, &mut changes);
+            for session in self.hub.of(profile.core.id) {
+                session.lock().live.close(action.slot, reaction);
+            }
+            self.after(&plan, &shared, &mut profile, &changes);
+            drop(profile);
+            if exhausted {
+                self.fanout.push(Fanout::capped(action.slot));
+                self.timers.poke();
+            }
+            self.stats.reactions.fetch_add(1, Ordering::Relaxed);
+            m::reacted(reaction);
+            return Ok(Acted { seq, duplicate: false });
+        }
+    }
+
+    /// Whether the reaction may be taken, and its place in the caps if it needs one.
+    #[expect(clippy::too_many_arguments, reason = "one call site under the profile's lock")]
+    fn admit(
+        &self,
+        plan: &Plan,
+        profile: &Profile,
+        action: &ActionPlan,
+        reaction: Reaction,
+        caller: &Caller,
+        input: &ActInput<'_>,
+        delivery: Option<u128>,
+        now: Millis,
+    ) -> Result<(bool, Option<Reservation>), Rejection> {
+        let context = self.act_context(plan, caller, input);
+        let person = ProfilePerson(ProfileFacts::of(plan, profile));
+        let view = View { action: action.slot, channel: caller.channel, now, person: &person, context: Some(&context), totals: &self.totals };
+        let proof = Proof {
+            delivered: profile.core.caps.get(action.slot.0).is_some_and(|c| c.total(Reaction::Delivered, &[]) > 0),
+            valid_at: delivery.and_then(|delivery| self.valid_at(profile, action.slot, delivery, now)),
+        };
+        let admitted = action.def.admit(reaction, &view, proof).map_err(refused)?;
+        if admitted.test || !gated(reaction) {
+            return Ok((admitted.test, None));
+        }
+        let claim = Claim {
+            action: action.slot,
+            caps: &action.def.caps,
+            profile: profile.core.id,
+            user: profile.core.caps.get(action.slot.0),
+            reaction,
+            channel: caller.channel,
+            now,
+        };
+        let reservation = self.totals.reserve(&claim).map_err(|_| refused(Refusal::Capped))?;
+        Ok((false, Some(reservation)))
+    }
+
+    /// The reaction's own context, else the connection's.
+    fn act_context(&self, plan: &Plan, caller: &Caller, input: &ActInput<'_>) -> Props {
+        if input.context.is_some() {
+            return valid_context(plan, caller, input.context);
+        }
+        let session = input.session.and_then(|id| self.hub.get(id));
+        session.and_then(|s| s.lock().live.context().cloned()).unwrap_or_default()
+    }
+
+    fn valid_at(&self, profile: &Profile, action: ActionSlot, delivery: u128, now: Millis) -> Option<Millis> {
+        self.hub.of(profile.core.id).iter().find_map(|session| session.lock().live.valid_at(action, delivery, now))
+    }
+
+    /// Journals and applies a reaction. Its place in the totals is committed in the moment the journal
+    /// stamps it, so that every position which the journal calls durable has been counted.
+    #[expect(clippy::too_many_arguments, reason = "one call site under the profile's lock")]
+    fn commit_reserved(
+        &self,
+        plan: &Plan,
+        shared: &lodestone_state::store::Shared,
+        profile: &mut Profile,
+        draft: Draft,
+        action: &ActionPlan,
+        reservation: Option<Reservation>,
+        changes: &mut Changes,
+    ) -> (lodestone_state::ids::Seq, bool) {
+        let mut exhausted = false;
+        let caps = &action.def.caps;
+        let reacted = match &draft.kind {
+            EntryKind::Reacted(reacted) => reacted.clone(),
+            _ => unreachable!("a reaction's draft is a reaction"),
+        };
+        let seq = self.commit_with(plan, shared, profile, draft, mint(), changes, |moment| {
+            let committed = match reservation {
+                // Taken a moment ago under this very lock: it cannot have expired.
+                Some(reservation) => self.totals.commit(caps, reservation, moment).unwrap_or_default(),
+                None => self.totals.count(caps, &reacted, moment),
+            };
+            exhausted = committed.exhausted;
+        });
+        (seq, exhausted)
+    }
+}
+
+fn find_action<'p>(plan: &'p Plan, id: &str) -> Result<&'p ActionPlan, Rejection> {
+    let found = id.parse::<DefId>().ok().and_then(|id| plan.action_by_id(id));
+    found.ok_or_else(|| Rejection::new("action_not_found", "no action has this id"))
+}
+
+fn refused(refusal: Refusal) -> Rejection {
+    let code = if refusal == Refusal::Capped { "action_cap_reached" } else { "action_not_allowed" };
+    Rejection::field(code, "event", refusal.code(), refusal.to_string())
+}

@@ -1,0 +1,182 @@
+//! Checkpoints: what changed since the last one goes to RocksDB, without stopping anything (I12).
+//!
+//! A profile is locked only while it is encoded. Its new log entries become history in the same batch
+//! that writes its state, so history and state never disagree, and the journal can let go of both.
+
+use super::Engine;
+use super::dedupe::key;
+use super::history::ENTRY_VERSION;
+use crate::storage::{self, CheckpointBatch, CheckpointMeta, DedupeRow};
+use crate::telemetry::metrics as m;
+use lodestone_state::action::TotalsSnapshot;
+use lodestone_state::codec;
+use lodestone_state::command::Invalid;
+use lodestone_state::ids::{Millis, Seq};
+use lodestone_state::profile::Profile;
+use lodestone_state::store::Shared;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Encoding version of a profile.
+pub(super) const PROFILE_VERSION: u16 = 1;
+/// Encoding version of the extras.
+pub(super) const EXTRAS_VERSION: u16 = 1;
+/// Profiles in one write batch: bounds the memory of a checkpoint.
+const BATCH: usize = 512;
+
+/// What a checkpoint holds beside profiles.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Extras {
+    /// Total caps, with the log positions that they include.
+    pub(super) totals: TotalsSnapshot,
+    /// The invalid-events log.
+    pub(super) invalid: Vec<Invalid>,
+}
+
+/// What one checkpoint did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Report {
+    /// Profiles written.
+    pub profiles: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// The journal is not needed up to here.
+    pub seq: Seq,
+}
+
+/// What stands in a batch for one profile, to be let go of once the batch is written.
+struct Taken {
+    shared: Shared,
+    entries: usize,
+}
+
+impl Engine {
+    /// Writes every profile that changed. One at a time; the caller is the checkpointer or shutdown.
+    ///
+    /// # Errors
+    /// A failed write is final: the store refuses everything after it and the process must exit.
+    pub fn checkpoint(&self) -> Result<Report, storage::Error> {
+        let began = Instant::now();
+        // Everything up to here is in the dirty list, since a profile is listed before its record is
+        // appended, and in the totals, since a reaction is counted in the moment it is stamped.
+        let upto = self.journal.last();
+        let count = self.dirty.len();
+        let mut report = Report { seq: upto, ..Report::default() };
+        let mut batch = CheckpointBatch::default();
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            let Some(shared) = self.dirty.pop() else { break };
+            self.take(shared, &mut batch, &mut taken);
+            if taken.len() >= BATCH {
+                self.write_batch(&mut batch, &mut taken, &mut report)?;
+            }
+        }
+        self.write_batch(&mut batch, &mut taken, &mut report)?;
+        self.totals.settle(upto);
+        let extras = Extras { totals: self.totals.snapshot(), invalid: self.invalid.all() };
+        self.disk.expire_dedupe(self.clock.now().minus(super::dedupe::WINDOW_MS));
+        self.journal.sync().map_err(storage::Error::journal)?;
+        self.disk.seal(&CheckpointMeta { seq: upto, extras: codec::encode(EXTRAS_VERSION, &extras) })?;
+        self.journal.release(upto);
+        self.dedupe.forget(upto);
+        self.stats.checkpoint_at.store(self.clock.now().0.unsigned_abs(), Ordering::Relaxed);
+        self.stats.checkpoint_seq.store(upto.0, Ordering::Relaxed);
+        m::checkpoint(began.elapsed(), report.bytes);
+        Ok(report)
+    }
+
+    fn take(&self, shared: Shared, batch: &mut CheckpointBatch, taken: &mut Vec<Taken>) {
+        let mut profile = shared.lock();
+        profile.dirty = false;
+        // A profile merged away is written as its leader's: the leader is listed too.
+        if profile.gone.is_some() {
+            return;
+        }
+        let id = profile.core.id;
+        batch.profiles.push((id, codec::encode(PROFILE_VERSION, &profile.core)));
+        for absorbed in &profile.core.absorbed {
+            // Gone and redirected in the very batch that holds what became of it.
+            batch.delete_profiles.push(*absorbed);
+            batch.redirects.push((*absorbed, id));
+        }
+        for entry in &profile.tail {
+            batch.history.push((id, entry.moment, codec::encode(ENTRY_VERSION, entry)));
+            if let Some(message_id) = &entry.message_id {
+                batch.dedupe.push(DedupeRow { key: key(message_id), seq: entry.moment.seq, event_id: entry.id, at: entry.at });
+            }
+        }
+        let entries = profile.tail.len();
+        drop(profile);
+        taken.push(Taken { shared, entries });
+    }
+
+    fn write_batch(&self, batch: &mut CheckpointBatch, taken: &mut Vec<Taken>, report: &mut Report) -> Result<(), storage::Error> {
+        if taken.is_empty() {
+            return Ok(());
+        }
+        // The checkpoint never runs ahead of the journal: what is written here is durable there.
+        self.journal.sync().map_err(storage::Error::journal)?;
+        report.profiles += batch.profiles.len() as u64;
+        report.bytes += batch.profiles.iter().map(|(_, b)| b.len() as u64).sum::<u64>();
+        report.bytes += batch.history.iter().map(|(_, _, b)| b.len() as u64).sum::<u64>();
+        self.disk.write(std::mem::take(batch))?;
+        for Taken { shared, entries } in taken.drain(..) {
+            let mut profile = shared.lock();
+            if profile.gone.is_none() && entries <= profile.tail.len() {
+                forget(&mut profile, entries);
+            }
+        }
+        Ok(())
+    }
+
+    /// When the last checkpoint was sealed.
+    pub(super) fn checkpoint_at(&self) -> Millis {
+        Millis(i64::try_from(self.stats.checkpoint_at.load(Ordering::Relaxed)).unwrap_or(0))
+    }
+
+    /// Ids of profiles waiting for a checkpoint, roughly.
+    #[must_use]
+    pub fn dirty_len(&self) -> usize {
+        self.dirty.len()
+    }
+}
+
+/// Drops the entries that are history now. A merge in between may have put older ones of a follower in
+/// front; then the positions no longer match, nothing is dropped, and the next checkpoint writes them again
+/// under the same keys.
+fn forget(profile: &mut Profile, entries: usize) {
+    if profile.core.absorbed.is_empty() {
+        profile.tail.drain(..entries);
+        profile.tail.shrink_to(64);
+    } else if !profile.dirty {
+        profile.tail.clear();
+    }
+}
+
+impl Engine {
+    /// The checkpointer thread: writes every `every`, or sooner when the journal has grown much, until
+    /// [`Engine::stop_background`]. A failed write ends it; [`Engine::failed`] tells.
+    pub fn run_checkpoints(&self, every: std::time::Duration) {
+        let nap = std::time::Duration::from_millis(100);
+        let mut last = Instant::now();
+        while !self.stopping.load(Ordering::Relaxed) {
+            std::thread::sleep(nap);
+            let grown = self.journal.last().0.saturating_sub(self.stats.checkpoint_seq.load(Ordering::Relaxed)) > RECORDS_MAX;
+            if last.elapsed() < every && !grown {
+                continue;
+            }
+            last = Instant::now();
+            match self.checkpoint() {
+                Ok(report) => tracing::debug!(profiles = report.profiles, bytes = report.bytes, seq = report.seq.0, "checkpoint"),
+                Err(error) => {
+                    tracing::error!(%error, "checkpoint failed");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Records since the last checkpoint that bring the next one forward: bounds recovery time and tails.
+const RECORDS_MAX: u64 = 2_000_000;

@@ -1,0 +1,242 @@
+//! The read side: profiles, audiences and the state of the machine as JSON.
+
+use super::Engine;
+use lodestone_state::event::{Entry, EntryKind, Reaction};
+use lodestone_state::ids::{AudienceSlot, ProfileId, TraitSlot};
+use lodestone_state::machine::{self, Changes};
+use lodestone_state::plan::Plan;
+use lodestone_state::profile::{History, Profile};
+use lodestone_state::store::Shared;
+use lodestone_state::time::format_instant;
+use serde_json::{Map, Value, json};
+use std::sync::atomic::Ordering;
+
+/// Events that a profile answer carries, newest first.
+const EVENTS_MAX: usize = 50;
+
+/// Whether the server can do its work, and what says so.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    /// All checks passed.
+    pub ready: bool,
+    /// `(name, passed, detail)`.
+    pub checks: Vec<(&'static str, bool, String)>,
+}
+
+impl Engine {
+    /// One profile, or the one it was merged into.
+    #[must_use]
+    pub fn profile_json(&self, id: ProfileId) -> Option<Value> {
+        Some(self.render(&self.store.get(id)?))
+    }
+
+    /// The profile that owns `user_id`.
+    #[must_use]
+    pub fn profile_json_by_user(&self, user_id: &str) -> Option<Value> {
+        Some(self.render(&self.store.find(user_id)?))
+    }
+
+    fn render(&self, shared: &Shared) -> Value {
+        let mut profile = shared.lock();
+        let plan = self.plan.load();
+        // What is read is true as of now: due timers fire first, exactly as an event would make them.
+        let mut changes = Changes::default();
+        self.bring_up_to_date(&plan, &mut profile, &mut changes);
+        let now = self.clock.now();
+        if profile.deadline() <= now {
+            machine::advance(&plan, &mut profile, now, &mut self.history(), &mut changes);
+            self.mark_dirty(shared, &mut profile);
+        }
+        self.after(&plan, shared, &mut profile, &changes);
+        let entries = self.history().load(&profile);
+        profile_json(&plan, &profile, &entries)
+    }
+
+    /// An audience by key, name or id: its definition, state and member count.
+    #[must_use]
+    pub fn audience_json(&self, key: &str) -> Option<Value> {
+        let plan = self.plan.load();
+        let audience = plan.audience_by_key(key)?;
+        let definition: Value = plan.catalog.audience_definition(audience.slot).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
+        let (done, of) = self.backfill_progress();
+        let state = if done < of { json!({"name": "building", "done": done, "of": of}) } else { json!({"name": "live"}) };
+        Some(json!({
+            "id": audience.id.to_string(),
+            "key": audience.key.as_str(),
+            "name": audience.name.as_str(),
+            "definition": definition,
+            "state": state,
+            "profileCount": self.members.count(audience.slot),
+        }))
+    }
+
+    fn backfill_progress(&self) -> (u64, u64) {
+        (self.stats.backfill_done.load(Ordering::Relaxed), self.stats.backfill_of.load(Ordering::Relaxed))
+    }
+
+    /// Everything an operator wants at a glance.
+    #[must_use]
+    pub fn status_json(&self) -> Value {
+        let plan = self.plan.load();
+        let mut status = self.public_status_json();
+        if let Some(map) = status.as_object_mut() {
+            map.insert("organization".into(), json!({"name": plan.organization_name(), "timezone": plan.zone.name()}));
+            map.insert("definitions".into(), json!({
+                "events": plan.events.iter().flatten().count(),
+                "computedTraits": plan.traits.iter().flatten().count(),
+                "audiences": plan.audiences.iter().flatten().count(),
+                "actions": plan.actions.iter().flatten().count(),
+            }));
+            map.insert("identities".into(), json!(self.store.identities_len()));
+            map.insert("timers".into(), json!(self.timers.len()));
+            map.insert("dedupeInMemory".into(), json!(self.dedupe.len()));
+            map.insert("dirtyProfiles".into(), json!(self.dirty_len()));
+        }
+        status
+    }
+
+    /// What the status page shows to anyone: numbers without personal data.
+    #[must_use]
+    pub fn public_status_json(&self) -> Value {
+        let plan = self.plan.load();
+        let stats = &self.stats;
+        let (done, of) = self.backfill_progress();
+        let at = self.checkpoint_at();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptimeSeconds": self.started.elapsed().as_secs(),
+            "planVersion": plan.version,
+            "events": stats.events.load(Ordering::Relaxed),
+            "rejected": stats.rejected.load(Ordering::Relaxed),
+            "pushes": stats.pushes.load(Ordering::Relaxed),
+            "reactions": stats.reactions.load(Ordering::Relaxed),
+            "profiles": self.store.len(),
+            "sessions": self.hub.len(),
+            "journalSeq": self.journal.last().0,
+            "durableSeq": self.journal.durable_now().0,
+            "checkpointSeq": stats.checkpoint_seq.load(Ordering::Relaxed),
+            "checkpointAgeSeconds": if at.0 > 0 { json!((self.clock.now().0 - at.0).max(0) / 1000) } else { Value::Null },
+            "backfill": {"done": done, "of": of},
+        })
+    }
+
+    /// Whether events can be taken right now.
+    #[must_use]
+    pub fn ready(&self) -> Readiness {
+        let failed = self.failed();
+        let checks = vec![
+            ("recovered", true, format!("{} profiles", self.store.len())),
+            ("journal", failed.is_none(), failed.unwrap_or_else(|| "writable".into())),
+            ("disk", self.journal.writable(), if self.journal.writable() { "above the reserve".into() } else { "below the reserve: writes are refused".into() }),
+            ("draining", !self.stopping.load(Ordering::Relaxed), String::new()),
+        ];
+        Readiness { ready: checks.iter().all(|(_, ok, _)| *ok), checks }
+    }
+
+    /// The invalid-events log, newest first.
+    #[must_use]
+    pub fn invalid_json(&self, max: usize) -> Value {
+        let rows: Vec<Value> = self
+            .invalid
+            .all()
+            .iter()
+            .rev()
+            .take(max)
+            .map(|row| {
+                let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|_| Value::String(text.into()));
+                let errors: Vec<Value> = row.errors.iter().map(|(path, rule, message)| json!({"path": path, "rule": rule.as_str(), "message": message})).collect();
+                json!({
+                    "id": uuid::Uuid::from_u128(row.id).to_string(), "type": row.kind.as_str(), "name": row.name.as_str(), "channel": row.channel.as_str(),
+                    "userId": row.user_id.as_str(), "messageId": row.message_id.as_deref(), "eventVersion": row.version,
+                    "properties": parse(&row.properties), "context": parse(&row.context), "errors": errors, "createdAt": format_instant(row.at),
+                })
+            })
+            .collect();
+        json!({"data": rows, "nextCursor": null})
+    }
+}
+
+fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
+    let core = &profile.core;
+    let identities: Vec<Value> = core
+        .identities
+        .iter()
+        .map(|i| json!({"channel": plan.channel_key(i.channel), "type": i.kind.as_str(), "userId": i.user_id.as_str(), "isAnonymous": i.is_anonymous, "createdAt": format_instant(i.created_at)}))
+        .collect();
+    let mut computed = Map::new();
+    for trait_plan in plan.traits.iter().flatten() {
+        if let Some(value) = machine::trait_value(plan, profile, TraitSlot(trait_plan.slot.0)) {
+            computed.insert(trait_plan.key.to_string(), value.to_json());
+        }
+    }
+    let audiences: Vec<Value> = plan
+        .audiences
+        .iter()
+        .flatten()
+        .filter_map(|a| {
+            let since = profile.member_since(AudienceSlot(a.slot.0))?;
+            Some(json!({"id": a.id.to_string(), "key": a.key.as_str(), "name": a.name.as_str(), "enteredAt": format_instant(since)}))
+        })
+        .collect();
+    let newest: Vec<&Entry> = entries.iter().rev().collect();
+    let events: Vec<Value> = newest.iter().filter_map(|e| event_json(plan, e)).take(EVENTS_MAX).collect();
+    let reactions: Vec<Value> = newest.iter().filter_map(|e| reaction_json(plan, e)).take(EVENTS_MAX).collect();
+    json!({
+        "id": core.id.to_string(),
+        "createdAt": format_instant(core.created_at),
+        "updatedAt": format_instant(core.updated_at),
+        "identities": identities,
+        "customTraits": plan.paths.render(&core.custom),
+        "computedTraits": computed,
+        "audiences": audiences,
+        "eventCount": core.events,
+        "events": events,
+        "reactions": reactions,
+    })
+}
+
+fn event_json(plan: &Plan, entry: &Entry) -> Option<Value> {
+    let EntryKind::Event(event) = &entry.kind else { return None };
+    Some(json!({
+        "id": uuid_text(entry.id),
+        "event": plan.event_name(event.event),
+        "eventVersion": event.version,
+        "channel": plan.channel_key(event.channel),
+        "userId": entry.user_id.as_str(),
+        "messageId": entry.message_id.as_deref(),
+        "properties": plan.paths.render(&event.props),
+        "context": plan.paths.render(&event.context),
+        "timestamp": format_instant(entry.moment.t),
+        "receivedAt": format_instant(entry.at),
+        "seq": entry.moment.seq.0,
+    }))
+}
+
+fn reaction_json(plan: &Plan, entry: &Entry) -> Option<Value> {
+    let EntryKind::Reacted(reacted) = &entry.kind else { return None };
+    let kind = match reacted.reaction {
+        Reaction::Delivered => "delivered",
+        Reaction::Shown => "shown",
+        Reaction::Hidden => "hidden",
+        Reaction::Declined => "declined",
+        Reaction::Accepted => "accepted",
+    };
+    let action = plan.action_plan(reacted.action);
+    Some(json!({
+        "id": uuid_text(entry.id),
+        "event": kind,
+        "actionId": action.map(|a| a.id.to_string()),
+        "action": action.map(|a| a.name.as_str()),
+        "channel": plan.channel_key(reacted.channel),
+        "deliveryId": reacted.delivery.map(|id| format!("im_{}", uuid::Uuid::from_u128(id).simple())),
+        "userId": entry.user_id.as_str(),
+        "test": reacted.test,
+        "properties": reacted.properties.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
+        "timestamp": format_instant(entry.moment.t),
+        "seq": entry.moment.seq.0,
+    }))
+}
+
+fn uuid_text(id: u128) -> String {
+    uuid::Uuid::from_u128(id).to_string()
+}

@@ -1,0 +1,144 @@
+//! What happens with no event arriving: timers, total caps that close or open, definitions that changed.
+
+use super::Engine;
+use super::evaluate::Fanout;
+use crate::telemetry::metrics as m;
+use lodestone_state::ids::{Millis, ProfileId};
+use lodestone_state::machine::{self, Changes};
+use lodestone_state::plan::Plan;
+use lodestone_state::profile::Profile;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Profiles woken before the clock is read again.
+const WAVE: usize = 1024;
+
+impl Engine {
+    /// The timer thread: fires deadlines as they come due until [`Engine::stop_background`].
+    pub fn run_timers(&self) {
+        let mut due = Vec::with_capacity(WAVE);
+        while self.timers.wait(self.clock.now()) {
+            while let Some(fanout) = self.fanout.pop() {
+                self.carry_out(fanout);
+            }
+            self.fire_due(&mut due);
+        }
+    }
+
+    /// Fires everything that is due now; for tests that set the clock. Returns how many profiles woke.
+    pub fn fire_due(&self, due: &mut Vec<(Millis, ProfileId)>) -> usize {
+        let mut woken = 0;
+        loop {
+            let now = self.clock.now();
+            due.clear();
+            self.timers.due(now, WAVE, due);
+            if due.is_empty() {
+                return woken;
+            }
+            woken += due.len();
+            for &(deadline, id) in due.iter() {
+                self.wake(id, now);
+                m::timer_late(now.0 - deadline.0);
+            }
+        }
+    }
+
+    fn wake(&self, id: ProfileId, now: Millis) {
+        let Some(shared) = self.store.get(id) else { return };
+        let mut profile = shared.lock();
+        profile.scheduled = Millis::MAX;
+        if profile.gone.is_some() {
+            return;
+        }
+        let plan = self.plan.load();
+        let mut changes = Changes::default();
+        self.bring_up_to_date(&plan, &mut profile, &mut changes);
+        if profile.deadline() <= now {
+            machine::advance(&plan, &mut profile, now, &mut self.history(), &mut changes);
+            self.mark_dirty(&shared, &mut profile);
+        }
+        self.after(&plan, &shared, &mut profile, &changes);
+    }
+
+    /// Folds a profile anew if definitions changed since its state was folded. The caller holds its lock.
+    pub(super) fn bring_up_to_date(&self, plan: &Plan, profile: &mut Profile, changes: &mut Changes) {
+        if profile.core.generation == plan.generation {
+            return;
+        }
+        profile.core.generation = plan.generation;
+        if profile.core.clock > Millis::MIN {
+            machine::rebuild(plan, profile, false, &mut self.history(), changes);
+        }
+    }
+
+    /// Fires what came due while nobody ran, oldest first and before any connection is taken, and tells
+    /// the timers about the rest.
+    pub(super) fn wake_all_overdue(&self, plan: &Plan) {
+        let now = self.clock.now();
+        for shared in self.store.all() {
+            let mut profile = shared.lock();
+            let mut changes = Changes::default();
+            if profile.core.generation != plan.generation || profile.deadline() <= now {
+                self.bring_up_to_date(plan, &mut profile, &mut changes);
+                machine::advance(plan, &mut profile, now, &mut self.history(), &mut changes);
+                self.mark_dirty(&shared, &mut profile);
+            }
+            self.members.apply(&changes.members);
+            self.schedule(&mut profile, Millis::MAX);
+        }
+    }
+
+    /// Brings every profile under the plan in force, one lock at a time while events keep flowing.
+    /// Returns how many it folded anew. `progress` gets (done, of).
+    pub fn backfill(&self, progress: &dyn Fn(usize, usize)) -> usize {
+        let all = self.store.all();
+        let mut folded = 0;
+        for (done, shared) in all.iter().enumerate() {
+            if self.stopping.load(Ordering::Relaxed) {
+                break;
+            }
+            let plan = self.plan.load_full();
+            let mut profile = shared.lock();
+            if profile.gone.is_none() && profile.core.generation != plan.generation {
+                let mut changes = Changes::default();
+                self.bring_up_to_date(&plan, &mut profile, &mut changes);
+                machine::advance(&plan, &mut profile, self.clock.now(), &mut self.history(), &mut changes);
+                self.mark_dirty(shared, &mut profile);
+                self.after(&plan, shared, &mut profile, &changes);
+                folded += 1;
+            }
+            drop(profile);
+            progress(done + 1, all.len());
+        }
+        folded
+    }
+
+    /// Decides actions again for sessions other than the one whose input changed a shared fact.
+    fn carry_out(&self, fanout: Fanout) {
+        for (id, session) in self.hub.sessions() {
+            let Some(shared) = self.store.get(id) else { continue };
+            let mut profile = shared.lock();
+            let plan = self.plan.load();
+            self.decide_again(&plan, &mut profile, &session, &fanout);
+        }
+    }
+
+    /// Ends the timer thread and refuses new writes.
+    pub fn stop_background(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.timers.stop();
+    }
+}
+
+/// Spawns the timer thread and the checkpointer of an engine.
+pub fn spawn_background(engine: &Arc<Engine>, checkpoint_every: std::time::Duration) -> Vec<std::thread::JoinHandle<()>> {
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new().name(name.into()).spawn(work).expect("a thread can be started")
+    };
+    let timers = engine.clone();
+    let checkpoints = engine.clone();
+    vec![
+        spawn("timers", Box::new(move || timers.run_timers())),
+        spawn("checkpoints", Box::new(move || checkpoints.run_checkpoints(checkpoint_every))),
+    ]
+}

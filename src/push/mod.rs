@@ -1,0 +1,13 @@
+//! Which sessions a profile has, and what waits to be sent to them.
+//!
+//! - [`hub`] knows every session: by id, by profile, by resume token.
+//! - [`session`] is one of them: its subscriptions with the actions live on each, and its outbox.
+//! - [`frame`] is what the outbox holds.
+
+pub mod frame;
+pub mod hub;
+pub mod session;
+
+pub use frame::PushFrame;
+pub use hub::Hub;
+pub use session::Session;

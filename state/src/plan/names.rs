@@ -1,0 +1,79 @@
+//! What answers and records print of a plan: names by slot, and the organisation's settings.
+
+use super::Plan;
+use crate::ids::{ChannelSlot, EventSlot};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+impl Plan {
+    /// The key of a channel; empty if it was removed.
+    #[must_use]
+    pub fn channel_key(&self, slot: ChannelSlot) -> &str {
+        self.channel_plan(slot).map_or("", |channel| channel.key.as_str())
+    }
+
+    /// The name of an event; empty if it was removed.
+    #[must_use]
+    pub fn event_name(&self, slot: EventSlot) -> &str {
+        self.event_plan(slot).map_or("", |event| event.name.as_str())
+    }
+
+    /// The organisation's name, for display.
+    #[must_use]
+    pub fn organization_name(&self) -> &str {
+        &self.catalog.organization().name
+    }
+
+    /// Whether public tokens must prove a known user id.
+    #[must_use]
+    pub fn requires_user_hash(&self) -> bool {
+        self.catalog.organization().require_user_hash
+    }
+
+    /// Whether identify may set traits though no schema is defined.
+    #[must_use]
+    pub fn traits_without_schema(&self) -> bool {
+        self.catalog.organization().traits_without_schema
+    }
+
+    /// Whether `given` is the lower-case hex HMAC-SHA256 of `user_id` under the organisation's key.
+    /// Compares in constant time; false while the organisation has no key.
+    #[must_use]
+    pub fn user_hash_matches(&self, user_id: &str, given: &str) -> bool {
+        let (Some(key), Some(given)) = (self.catalog.organization().key, unhex(given)) else { return false };
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return false };
+        mac.update(user_id.as_bytes());
+        mac.verify_slice(&given).is_ok()
+    }
+
+    /// Stands for every definition that a profile's state is folded under: traits, audiences, caps. A
+    /// profile folded under another generation is folded anew.
+    pub(super) fn fold_generation(&self) -> u32 {
+        let mut crc = 0;
+        let mut add = |slot: u32, bytes: &[u8]| {
+            crc = crc32c::crc32c_append(crc, &slot.to_le_bytes());
+            crc = crc32c::crc32c_append(crc, bytes);
+        };
+        for plan in self.traits.iter().flatten() {
+            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
+        }
+        for plan in self.audiences.iter().flatten() {
+            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
+        }
+        for plan in self.actions.iter().flatten() {
+            add(plan.slot.0, format!("{:?}", plan.def.caps).as_bytes());
+        }
+        crc
+    }
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0_u8; 32];
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return None;
+    }
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}

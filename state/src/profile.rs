@@ -1,0 +1,168 @@
+//! A profile: who a person is, what was computed of them, and the part of their log not yet on disk.
+
+use crate::action::CapState;
+use crate::audience::AudienceState;
+use crate::event::{Entry, Identity, Props};
+use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, ProfileId, Seq, TraitSlot};
+use crate::slots::Slots;
+use crate::traits::TraitState;
+use serde::{Deserialize, Serialize};
+
+/// A profile holds at most this many identities; one more is refused with `identity_limit`.
+pub const IDENTITIES_MAX: usize = 500;
+
+/// The state of one trait, with its next deadline beside it so that looking for due timers touches
+/// nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraitCell {
+    /// The accumulator.
+    pub state: TraitState,
+    /// When it changes by itself next; [`Millis::MAX`] for never.
+    pub deadline: Millis,
+}
+
+/// The state of one audience.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AudienceCell {
+    /// Counts and funnel runs.
+    pub state: AudienceState,
+    /// When the counts or runs change by themselves next.
+    pub deadline: Millis,
+    /// When membership may flip by itself though no count changes (a relative date in a trait condition).
+    pub flips: Millis,
+    /// Member since, if a member.
+    pub since: Option<Millis>,
+}
+
+/// What is written at a checkpoint. Equals the fold of the profile's log under one plan, always.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Core {
+    /// The profile.
+    pub id: ProfileId,
+    /// First seen (of an absorbed profile, if that was earlier).
+    pub created_at: Millis,
+    /// Last arrival that changed it.
+    pub updated_at: Millis,
+    /// All ids of the person.
+    pub identities: Vec<Identity>,
+    /// Custom traits.
+    pub custom: Props,
+    /// Computed traits by [`TraitSlot`].
+    pub traits: Slots<TraitCell>,
+    /// Audiences by [`AudienceSlot`].
+    pub audiences: Slots<AudienceCell>,
+    /// Cap counters by action slot.
+    pub caps: Slots<CapState>,
+    /// Profiles absorbed, oldest first: their history stands under their own ids.
+    pub absorbed: Vec<ProfileId>,
+    /// Last log position applied; a replay skips everything up to it.
+    pub applied: Seq,
+    /// Latest arrival or timer applied. Time never runs back for a profile.
+    pub clock: Millis,
+    /// The newest event by `(t, seq)`: an event before it is late.
+    pub newest: Moment,
+    /// Events in the log.
+    pub events: u64,
+    /// Which generation of trait and audience definitions the state is folded under.
+    pub generation: u32,
+}
+
+/// A profile in memory.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The folded state.
+    pub core: Core,
+    /// Entries that no checkpoint has written yet, in log order.
+    pub tail: Vec<Entry>,
+    /// Merged away: everything is with this profile now.
+    pub gone: Option<ProfileId>,
+    /// Changed since the last checkpoint took it.
+    pub dirty: bool,
+    /// The deadline that the timer wheel knows for it.
+    pub scheduled: Millis,
+}
+
+impl Profile {
+    /// A profile with an empty log.
+    #[must_use]
+    pub fn new(id: ProfileId, at: Millis, generation: u32) -> Self {
+        Self::from_core(Core {
+            id,
+            created_at: at,
+            updated_at: at,
+            identities: Vec::new(),
+            custom: Props::default(),
+            traits: Slots::default(),
+            audiences: Slots::default(),
+            caps: Slots::default(),
+            absorbed: Vec::new(),
+            applied: Seq(0),
+            clock: Millis::MIN,
+            newest: Moment { t: Millis::MIN, seq: Seq(0) },
+            events: 0,
+            generation,
+        })
+    }
+
+    /// A profile as a checkpoint wrote it.
+    #[must_use]
+    pub fn from_core(core: Core) -> Self {
+        Self { core, tail: Vec::new(), gone: None, dirty: false, scheduled: Millis::MAX }
+    }
+
+    /// The identity of `user_id` in `channel`.
+    #[must_use]
+    pub fn identity(&self, channel: ChannelSlot, user_id: &str) -> Option<&Identity> {
+        self.core.identities.iter().find(|i| i.channel == channel && i.user_id == user_id)
+    }
+
+    /// Whether at least one identity is known (not anonymous).
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.core.identities.iter().any(|i| !i.is_anonymous)
+    }
+
+    /// Member since, if a member of `audience`.
+    #[must_use]
+    pub fn member_since(&self, audience: AudienceSlot) -> Option<Millis> {
+        self.core.audiences.get(audience.0).and_then(|cell| cell.since)
+    }
+
+    /// The accumulator of `slot`, if anything fed it.
+    #[must_use]
+    pub fn trait_state(&self, slot: TraitSlot) -> Option<&TraitState> {
+        self.core.traits.get(slot.0).map(|cell| &cell.state)
+    }
+
+    /// The first instant at which something about this profile changes by itself.
+    #[must_use]
+    pub fn deadline(&self) -> Millis {
+        let traits = self.core.traits.iter().map(|(_, cell)| cell.deadline);
+        let audiences = self.core.audiences.iter().map(|(_, cell)| cell.deadline.min(cell.flips));
+        traits.chain(audiences).min().unwrap_or(Millis::MAX)
+    }
+}
+
+/// Where the whole log of a profile can be had. The log is a function of the inputs, so reading it keeps
+/// the machine deterministic; only its edge knows where it lies.
+pub trait History {
+    /// Every entry of the profile and of those it absorbed, in `(t, seq)` order, none twice.
+    fn load(&mut self, profile: &Profile) -> Vec<Entry>;
+}
+
+/// A history that is all in memory: the profile's tail. For tests, and for profiles never checkpointed.
+pub struct TailOnly;
+
+impl History for TailOnly {
+    fn load(&mut self, profile: &Profile) -> Vec<Entry> {
+        let mut entries = profile.tail.clone();
+        sort_entries(&mut entries);
+        entries
+    }
+}
+
+/// Brings entries into the total order and drops second copies (an entry may stand on disk and in a tail).
+pub fn sort_entries(entries: &mut Vec<Entry>) {
+    entries.sort_by_key(|entry| entry.moment);
+    entries.dedup_by_key(|entry| entry.moment);
+}
