@@ -53,6 +53,9 @@ pub struct PushedAction {
     /// Name of the action type.
     #[serde(rename = "type", default)]
     pub kind: String,
+    /// What it says, for this channel and person.
+    #[serde(default)]
+    pub properties: serde_json::Value,
 }
 
 /// A frame from the server.

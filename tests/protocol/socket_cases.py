@@ -133,7 +133,7 @@ async def other_users_need_a_secret_token(test):
 
 @case
 async def i59_no_credit(test):
-    with test.another_server({"server": {"credit": 2}}) as server:
+    with test.another_server({"server.socket": {"credit": 2}}) as server:
         socket = await Socket.hello(server.ws, "TA", "ws-flow")
         test.equal(socket.welcome["credit"], 2, "credit by configuration")
         await socket.send({"t": "batch", "id": "b1", "messages": [track("f-1"), track("f-2"), track("f-3")]})
@@ -213,7 +213,7 @@ async def i61_a_cap_used_up_on_one_channel_revokes_on_the_other(test):
 
 @case
 async def i62_resume(test):
-    with test.another_server({"server": {"resume_ttl": "2s"}}) as server:
+    with test.another_server({"server.socket": {"resume_ttl": "2s"}}) as server:
         socket = await Socket.hello(server.ws, "TA", "ws-resume")
         await socket.send({"t": "subscribe", "id": "s", "sub": "s1"})
         seen = (await socket.wait("subscribed"))["seq"]
