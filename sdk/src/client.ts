@@ -65,7 +65,7 @@ export const createLodestone = (): Lodestone => {
   const begun = new Promise<void>((done) => (begin = done));
 
   const who = (): Who => (state.userId ? { userId: state.userId } : { anonymousId: state.anonymousId });
-  const currentContext = (): Bag => (typeof source === 'function' ? source() : source);
+  const currentContext = (): Bag => (typeof source === 'function' ? source() : source) || {};
 
   // ---- sending ----
 
