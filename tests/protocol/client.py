@@ -7,6 +7,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 WAIT_S = 8
+# As in catalog.json: a public token of each channel, a secret one of the app, and one for the read side.
+TW, TA, TS, ADMIN = "token-public-web", "token-public-app", "token-secret-app", "token-admin"
 
 
 class Socket:

@@ -19,6 +19,7 @@ from support.environment import with_packages
 with_packages("websockets==17.4")
 
 from protocol import http_cases, socket_cases
+from protocol.client import ADMIN
 from support.check import Checks
 from support.server import Server
 
@@ -47,7 +48,7 @@ class Test(Checks):
                 lines += [f"[{section}]"] + [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
             path.write_text("\n".join(lines) + "\n")
             options = ["--config", path]
-        return Server(self.folder / name, CATALOG, "ADMIN", options)
+        return Server(self.folder / name, CATALOG, ADMIN, options)
 
     @contextmanager
     def another_server(self, config):

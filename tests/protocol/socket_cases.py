@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from .client import CHECKOUT, Socket, track
+from .client import ADMIN, CHECKOUT, TA, TS, TW, Socket, track
 
 CASES = []
 
@@ -24,20 +24,20 @@ async def i56_no_hello_and_bad_tokens(test):
         error = socket.skipped[-1]
         test.equal((error["t"], error["code"], error["fatal"]), ("error", "unauthorized", True), f"error for token {token!r}")
     admin = await Socket.connect(test.server.ws)
-    await admin.send({"t": "hello", "v": 1, "token": "ADMIN", "anonymousId": "x"})
+    await admin.send({"t": "hello", "v": 1, "token": ADMIN, "anonymousId": "x"})
     test.equal(await admin.closed(), 4401, "an admin token has no channel")
     early = await Socket.connect(test.server.ws)
     await early.send(track("m1"))
     test.equal(await early.closed(), 4400, "a track before hello")
     nobody = await Socket.connect(test.server.ws)
-    await nobody.send({"t": "hello", "v": 1, "token": "TA"})
+    await nobody.send({"t": "hello", "v": 1, "token": TA})
     test.equal(await nobody.closed(), 4400, "hello without an id")
     test.equal(nobody.skipped[-1]["code"], "missing_field", "hello without an id")
 
 
 @case
 async def hello_creates_no_profile(test):
-    socket = await Socket.hello(test.server.ws, "TA", "ws-hello")
+    socket = await Socket.hello(test.server.ws, TA, "ws-hello")
     welcome = socket.welcome
     test.equal((welcome["v"], welcome["channel"], welcome["resumed"]), (1, "app", False), "welcome")
     test.equal(welcome["identity"], {"userId": "ws-hello", "isAnonymous": True}, "welcome.identity")
@@ -49,10 +49,10 @@ async def hello_creates_no_profile(test):
     test.that(pong["id"] == "p1" and pong["serverTime"].endswith("Z"), "pong")
     test.equal(socket.raw.subprotocol, "lodestone.v1.json", "subprotocol")
     plain = await Socket.connect(test.server.ws, subprotocols=None)
-    await plain.send({"t": "hello", "v": 1, "token": "TA", "anonymousId": "x", "unknownField": [1]})
+    await plain.send({"t": "hello", "v": 1, "token": TA, "anonymousId": "x", "unknownField": [1]})
     test.that(await plain.wait("welcome"), "no subprotocol means JSON; unknown fields are ignored")
     newer = await Socket.connect(test.server.ws)
-    await newer.send({"t": "hello", "v": 2, "token": "TA", "anonymousId": "x"})
+    await newer.send({"t": "hello", "v": 2, "token": TA, "anonymousId": "x"})
     test.equal(await newer.closed(), 4400, "version 2")
     test.equal(newer.skipped[-1]["code"], "unsupported_version", "version 2")
     await socket.close()
@@ -61,10 +61,10 @@ async def hello_creates_no_profile(test):
 
 @case
 async def i57_a_resent_message_is_stored_once(test):
-    first = await Socket.hello(test.server.ws, "TA", "ws-cut")
+    first = await Socket.hello(test.server.ws, TA, "ws-cut")
     await first.send(track("i57-m1"))
     first.cut()
-    second = await Socket.hello(test.server.ws, "TA", "ws-cut")
+    second = await Socket.hello(test.server.ws, TA, "ws-cut")
     await second.send(track("i57-m1"))
     [again] = await second.results(1)
     test.that(again["status"] in ("stored", "duplicate"), f"resent: {again}")
@@ -77,7 +77,7 @@ async def i57_a_resent_message_is_stored_once(test):
 
 @case
 async def i58_a_batch_is_answered_in_order(test):
-    socket = await Socket.hello(test.server.ws, "TA", "ws-batch")
+    socket = await Socket.hello(test.server.ws, TA, "ws-batch")
     await socket.send({"t": "batch", "id": "b1", "messages": [track("b-1"), track("b-2", properties={}), track("b-3"), track("b-4", "Nope"), track("b-1")]})
     ack = await socket.wait("ack")
     test.equal([(r["id"], r["status"]) for r in ack["results"]],
@@ -104,7 +104,7 @@ async def i58_a_batch_is_answered_in_order(test):
 
 @case
 async def compact_acks(test):
-    socket = await Socket.hello(test.server.ws, "TS", "ws-compact", ack="compact")
+    socket = await Socket.hello(test.server.ws, TS, "ws-compact", ack="compact")
     await socket.send({"t": "batch", "id": "b1", "messages": [track(f"c-{i}", userId=f"ws-compact-{i}") for i in range(100)]})
     ack = await socket.wait("ack")
     test.equal(ack, {"t": "ack", "batch": "b1", "stored": 100, "results": [], "credit": 100}, "all stored")
@@ -120,7 +120,7 @@ async def compact_acks(test):
 
 @case
 async def other_users_need_a_secret_token(test):
-    socket = await Socket.hello(test.server.ws, "TA", "ws-public")
+    socket = await Socket.hello(test.server.ws, TA, "ws-public")
     await socket.send(track("pu-1", userId="someone-else"))
     [result] = await socket.results(1)
     test.equal(result["status"], "rejected", "a public token for somebody else")
@@ -134,7 +134,7 @@ async def other_users_need_a_secret_token(test):
 @case
 async def i59_no_credit(test):
     with test.another_server({"server.socket": {"credit": 2}}) as server:
-        socket = await Socket.hello(server.ws, "TA", "ws-flow")
+        socket = await Socket.hello(server.ws, TA, "ws-flow")
         test.equal(socket.welcome["credit"], 2, "credit by configuration")
         await socket.send({"t": "batch", "id": "b1", "messages": [track("f-1"), track("f-2"), track("f-3")]})
         error = await socket.wait("error")
@@ -153,7 +153,7 @@ async def i59_no_credit(test):
 
 @case
 async def i60_an_event_pushes_an_action(test):
-    socket = await Socket.hello(test.server.ws, "TA", "ws-push")
+    socket = await Socket.hello(test.server.ws, TA, "ws-push")
     await socket.send({"t": "subscribe", "id": "s", "sub": "s1", "type": "notification", "tags": ["home"]})
     subscribed = await socket.wait("subscribed")
     test.equal((subscribed["id"], subscribed["sub"], subscribed["actions"]), ("s", "s1", []), "nothing due yet")
@@ -184,11 +184,11 @@ async def i60_an_event_pushes_an_action(test):
 
 @case
 async def i61_a_cap_used_up_on_one_channel_revokes_on_the_other(test):
-    test.equal(test.track("TA", "ws-two-app", "Page Viewed", {"page": "/"})[0], 204, "first event")
-    status, _, _ = test.post("/v1/identify", "TA", {"userId": "ws-two", "type": "user_id", "previousUserId": "ws-two-app"})
+    test.equal(test.track(TA, "ws-two-app", "Page Viewed", {"page": "/"})[0], 204, "first event")
+    status, _, _ = test.post("/v1/identify", TA, {"userId": "ws-two", "type": "user_id", "previousUserId": "ws-two-app"})
     test.equal(status, 204, "identify")
-    app = await Socket.hello(test.server.ws, "TA", user="ws-two")
-    web = await Socket.hello(test.server.ws, "TW", user="ws-two", context={"country": "DE"})
+    app = await Socket.hello(test.server.ws, TA, user="ws-two")
+    web = await Socket.hello(test.server.ws, TW, user="ws-two", context={"country": "DE"})
     for socket in (app, web):
         await socket.send({"t": "subscribe", "id": "s", "sub": "s1", "type": "once"})
         await socket.wait("subscribed")
@@ -214,30 +214,30 @@ async def i61_a_cap_used_up_on_one_channel_revokes_on_the_other(test):
 @case
 async def i62_resume(test):
     with test.another_server({"server.socket": {"resume_ttl": "2s"}}) as server:
-        socket = await Socket.hello(server.ws, "TA", "ws-resume")
+        socket = await Socket.hello(server.ws, TA, "ws-resume")
         await socket.send({"t": "subscribe", "id": "s", "sub": "s1"})
         seen = (await socket.wait("subscribed"))["seq"]
         token = socket.welcome["resumeToken"]
         socket.cut()
         await asyncio.sleep(0.2)
         for n in range(2):
-            test.track_on(server, "TA", "ws-resume", "Page Viewed", {"page": "/"})
-        test.track_on(server, "TA", "ws-resume", "Checkout Started", CHECKOUT)
-        again = await Socket.hello(server.ws, "TA", "ws-resume", resume={"token": token, "lastSeq": seen})
+            test.track_on(server, TA, "ws-resume", "Page Viewed", {"page": "/"})
+        test.track_on(server, TA, "ws-resume", "Checkout Started", CHECKOUT)
+        again = await Socket.hello(server.ws, TA, "ws-resume", resume={"token": token, "lastSeq": seen})
         test.equal(again.welcome["resumed"], True, "within the time to live")
         replayed = [await again.wait("action"), await again.wait("action")]
         test.equal([frame["seq"] for frame in replayed], [seen + 1, seen + 2], "missed frames in order")
         test.that(again.welcome["resumeToken"] != token, "a resume token works once")
         # A second live connection with the token of the first replaces it.
-        other = await Socket.hello(server.ws, "TA", "ws-resume", resume={"token": again.welcome["resumeToken"], "lastSeq": seen + 2})
+        other = await Socket.hello(server.ws, TA, "ws-resume", resume={"token": again.welcome["resumeToken"], "lastSeq": seen + 2})
         test.equal((other.welcome["resumed"], await again.closed()), (True, 4411), "replaced")
         test.that(await other.quiet("action"), "what was seen is not sent again")
-        wrong = await Socket.hello(server.ws, "TS", "ws-resume", resume={"token": other.welcome["resumeToken"], "lastSeq": 0})
+        wrong = await Socket.hello(server.ws, TS, "ws-resume", resume={"token": other.welcome["resumeToken"], "lastSeq": 0})
         test.equal(wrong.welcome["resumed"], False, "another auth token does not resume")
         token = other.welcome["resumeToken"]
         other.cut()
         await asyncio.sleep(2.6)
-        late = await Socket.hello(server.ws, "TA", "ws-resume", resume={"token": token, "lastSeq": seen + 2})
+        late = await Socket.hello(server.ws, TA, "ws-resume", resume={"token": token, "lastSeq": seen + 2})
         test.equal(late.welcome["resumed"], False, "after the time to live")
         await late.close()
         await wrong.close()
@@ -245,7 +245,7 @@ async def i62_resume(test):
 
 @case
 async def i63_identify_and_reset_on_a_socket(test):
-    socket = await Socket.hello(test.server.ws, "TA", "ws-id-anon")
+    socket = await Socket.hello(test.server.ws, TA, "ws-id-anon")
     await socket.send({"t": "subscribe", "id": "s", "sub": "s1", "type": "notification"})
     await socket.wait("subscribed")
     await socket.send(track("id-1"), track("id-2"))
@@ -271,7 +271,7 @@ async def i63_identify_and_reset_on_a_socket(test):
 
 @case
 async def contexts_of_a_connection(test):
-    socket = await Socket.hello(test.server.ws, "TW", "ws-context", context={"country": "DE"})
+    socket = await Socket.hello(test.server.ws, TW, "ws-context", context={"country": "DE"})
     await socket.send(track("x-1"), track("x-2", context={"country": "FR"}), track("x-3", context={"country": "de"}))
     results = await socket.results(3)
     test.equal([r.get("code", r["status"]) for r in results], ["stored", "stored", "context_invalid"], "context of hello, own context, bad context")
@@ -285,14 +285,14 @@ async def contexts_of_a_connection(test):
 
 @case
 async def i64_frames_of_the_wrong_kind(test):
-    socket = await Socket.hello(test.server.ws, "TA", "ws-binary")
+    socket = await Socket.hello(test.server.ws, TA, "ws-binary")
     await socket.send(b"\x81\xa1t\xa4ping")
     test.equal(await socket.closed(), 1003, "a binary frame on a JSON socket")
 
 
 @case
 async def i65_oversize_and_unknown_frames(test):
-    socket = await Socket.hello(test.server.ws, "TA", "ws-size")
+    socket = await Socket.hello(test.server.ws, TA, "ws-size")
     await socket.send({"t": "dance", "id": "d1"})
     error = await socket.wait("error")
     test.equal((error["id"], error["code"], error["fatal"]), ("d1", "unknown_frame", False), "an unknown frame")
@@ -311,12 +311,12 @@ async def i65_oversize_and_unknown_frames(test):
     exact["pad"] += "x"
     await socket.send(exact)
     test.equal(await socket.closed(), 4413, "one byte more")
-    test.that(await Socket.hello(test.server.ws, "TA", "ws-size"), "the server goes on")
+    test.that(await Socket.hello(test.server.ws, TA, "ws-size"), "the server goes on")
 
 
 @case
 async def bad_input_is_told_from_good(test):
-    socket = await Socket.hello(test.server.ws, "TA", "ws-bad")
+    socket = await Socket.hello(test.server.ws, TA, "ws-bad")
     await socket.send(track("a b"), track("y" * 101), track(None, "Page Viewed"), {"t": "track", "id": "n1"}, track("n2", event="E" * 201, properties={}))
     codes = []
     while len(codes) < 5:
@@ -325,7 +325,7 @@ async def bad_input_is_told_from_good(test):
     test.equal(codes, ["invalid_frame", "invalid_frame", "stored", "missing_field", "payload_too_large"], "answers in order")
     await socket.close()
     # Ten frames that are no JSON end the connection, as the protocol document says.
-    noisy = await Socket.hello(test.server.ws, "TA", "ws-noise")
+    noisy = await Socket.hello(test.server.ws, TA, "ws-noise")
     for _ in range(12):
         await noisy.send("{")
     test.equal(await noisy.closed(), 4400, "nothing but noise")
@@ -333,7 +333,7 @@ async def bad_input_is_told_from_good(test):
 
 @case
 async def many_sockets_of_one_new_person(test):
-    sockets = await asyncio.gather(*(Socket.hello(test.server.ws, "TA", "ws-many") for _ in range(50)))
+    sockets = await asyncio.gather(*(Socket.hello(test.server.ws, TA, "ws-many") for _ in range(50)))
     await asyncio.gather(*(socket.send(track(f"many-{n}")) for n, socket in enumerate(sockets)))
     results = await asyncio.gather(*(socket.results(1) for socket in sockets))
     test.that(all(r[0]["status"] == "stored" for r in results), "all stored")
@@ -343,7 +343,7 @@ async def many_sockets_of_one_new_person(test):
 
 @case
 async def a_client_that_never_reads_harms_nobody(test):
-    deaf = await Socket.hello(test.server.ws, "TA", "ws-deaf")
+    deaf = await Socket.hello(test.server.ws, TA, "ws-deaf")
     deaf.raw.transport.pause_reading()
     # Errors cost no credit, so this client can ask for more answers than the socket can hold.
     flood = [json.dumps({"t": "dance", "id": "d" * 90}) for _ in range(400)]
@@ -356,7 +356,7 @@ async def a_client_that_never_reads_harms_nobody(test):
             pass
 
     shouting = asyncio.create_task(shout())
-    other = await Socket.hello(test.server.ws, "TA", "ws-not-deaf")
+    other = await Socket.hello(test.server.ws, TA, "ws-not-deaf")
     for n in range(20):
         await other.send(track(f"nd-{n}"))
         test.equal((await other.results(1))[0]["status"], "stored", "others are served")
