@@ -326,35 +326,41 @@ impl ChainDef {
         if matches(self.steps[0].node, &first) {
             born.push(if self.steps[0].times == 1 { complete(&first) } else { Run { count: 1, ..first } });
         }
-        for run in born {
-            if run.is_complete(self) {
-                moved.changed = true;
-                moved.completed |= run.interval(self).0 <= t;
-                self.restart(state, run, t);
-            } else {
-                state.runs.push(run);
-            }
+        for run in born.iter().filter(|run| run.is_complete(self)) {
+            moved.changed = true;
+            moved.completed |= run.interval(self).0 <= t;
         }
+        self.restart(state, &mut born, t);
+        state.runs.append(&mut born.into_vec());
         self.prune(state, t);
         (moved, until.get())
     }
 
-    /// Adds a completed run; one with the same captures whose wait is not over starts anew, or keeps it.
-    fn restart(&self, state: &mut ChainState, mut run: Run, t: Millis) {
-        let waiting =
-            |other: &Run| other.is_complete(self) && other.captured == run.captured && other.waits_until(self) > t;
-        if self.wait_ms > 0
-            && let Some(at) = state.runs.iter().position(waiting)
-        {
-            let older = &mut state.runs[at];
-            if self.anchor == Anchor::First && older.interval(self).0 < older.expiry {
-                older.expiry = older.expiry.max(run.expiry);
-                return;
-            }
-            std::mem::swap(older, &mut run);
+    /// A completion restarts the waits, of runs with the same captures, that are not over, or joins them.
+    fn restart(&self, state: &mut ChainState, born: &mut SmallVec<[Run; 4]>, t: Millis) {
+        if self.wait_ms == 0 {
             return;
         }
-        state.runs.push(run);
+        let waits_with = |older: &Run, newer: &Run| {
+            let both = older.is_complete(self) && newer.is_complete(self);
+            both && older.captured == newer.captured && older.waits_until(self) > t
+        };
+        match self.anchor {
+            Anchor::Last => state.runs.retain(|older| !born.iter().any(|newer| waits_with(older, newer))),
+            Anchor::First => {
+                // A wait that outlasts the run's own window makes no member, so it gives way.
+                let makes_member = |run: &Run| run.waits_until(self).max(run.from) < run.expiry;
+                state.runs.retain(|older| makes_member(older) || !born.iter().any(|newer| waits_with(older, newer)));
+                born.retain(|newer| {
+                    let mut joined = false;
+                    for older in state.runs.iter_mut().filter(|older| waits_with(older, newer)) {
+                        older.expiry = older.expiry.max(newer.expiry);
+                        joined = true;
+                    }
+                    !joined
+                });
+            }
+        }
     }
 
     fn capture<F: Facts + ?Sized>(&self, step: u8, facts: &F) -> Vec<Capture> {

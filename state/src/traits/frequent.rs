@@ -29,9 +29,15 @@ impl Frequent {
 
     /// Takes out one occurrence.
     pub fn remove(&mut self, value: &Value, moment: Moment) -> Removed {
-        let removed = self.tally.remove(value, moment);
-        if removed != Removed::Unknown {
-            self.best = self.search();
+        let Ok(at) = self.tally.find(value) else { return Removed::Unknown };
+        let removed = self.tally.remove_at(at, moment);
+        // Only the winner can lose by it; another one that goes moves those behind it up.
+        match self.best {
+            Some(best) if best as usize != at => {
+                let moves = removed == Removed::Gone && best as usize > at;
+                self.best = Some(best - u32::from(moves));
+            }
+            _ => self.best = self.search(),
         }
         removed
     }

@@ -73,7 +73,11 @@ impl Tally {
 
     /// Takes out the occurrence at `moment`.
     pub fn remove(&mut self, value: &Value, moment: Moment) -> Removed {
-        let Ok(at) = self.find(value) else { return Removed::Unknown };
+        self.find(value).map_or(Removed::Unknown, |at| self.remove_at(at, moment))
+    }
+
+    /// Takes out the occurrence at `moment` of the value at a place that [`Tally::find`] gave.
+    pub fn remove_at(&mut self, at: usize, moment: Moment) -> Removed {
         let cell = &mut self.0[at].1;
         if cell.count <= 1 {
             self.0.remove(at);
