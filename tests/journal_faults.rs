@@ -2,7 +2,7 @@
 
 use lodestone::journal::fault::{FaultDisk, Faults};
 use lodestone::journal::sim::{Dice, SimDisk};
-use lodestone::journal::{Disk, Error, Journal, Options, RealDisk, Recovered, SyncMode, Verdict, verify};
+use lodestone::journal::{Disk, Error, Journal, Options, RealDisk, Recovered, SyncMode, Verdict, verify_on};
 use lodestone_state::ids::Seq;
 use proptest::prelude::*;
 use std::path::Path;
@@ -68,7 +68,7 @@ fn what_was_appended_comes_back_over_many_reopenings() {
         assert_eq!(journal.durable_now(), Seq(total));
         assert_eq!(journal.synced(), Seq(total));
     }
-    let report = verify(dir(), &disk).unwrap();
+    let report = verify_on(dir(), &disk).unwrap();
     assert!(report.is_sound(), "{report:?}");
     assert_eq!((report.records(), report.last_seq, report.watermark_seq), (total, total, total));
     assert!(report.segments.len() > 10);
@@ -88,14 +88,14 @@ fn on_the_real_disk_as_well() {
         journal.wait_durable(Seq(total)).unwrap();
         assert!(journal.writable());
     }
-    assert!(verify(&path, &RealDisk).unwrap().is_sound());
+    assert!(verify_on(&path, &RealDisk).unwrap().is_sound());
 }
 
 /// Runs a journal until the power goes in the middle of an operation; returns what had been acknowledged
 /// and what had been appended.
 fn run_until_the_power_goes(disk: &SimDisk, options: Options, dice: &mut Dice) -> (u64, u64) {
     // The checkpoint is what has been released, at least.
-    let start_after = Seq(verify(dir(), disk).unwrap().first_seq.saturating_sub(1));
+    let start_after = Seq(verify_on(dir(), disk).unwrap().first_seq.saturating_sub(1));
     let Ok((journal, recovered)) = open(disk, Options { start_after, ..options }) else {
         return (0, 0);
     };
@@ -142,12 +142,12 @@ proptest! {
             durable = durable.max(acked);
             appended = appended.max(last);
             disk = disk.crash(dice.roll());
-            let report = verify(dir(), &disk).unwrap();
+            let report = verify_on(dir(), &disk).unwrap();
             prop_assert!(report.is_sound(), "{:?}", report);
             prop_assert!(report.last_seq >= durable, "durable {} but {:?}", durable, report);
         }
         // Nothing past the oldest segment was released without being known to be synced.
-        let first = verify(dir(), &disk).unwrap().first_seq;
+        let first = verify_on(dir(), &disk).unwrap().first_seq;
         let after = first.saturating_sub(1);
         let (journal, recovered) = open(&disk, Options { start_after: Seq(after), ..small() }).unwrap();
         let last = check_prefix(recovered, after);
@@ -204,7 +204,7 @@ proptest! {
             }
         }
         journal.close().unwrap();
-        let sound = verify(dir(), &disk).unwrap();
+        let sound = verify_on(dir(), &disk).unwrap();
         let used: Vec<_> = sound.segments.iter().filter(|s| s.records > 0).collect();
         if used.is_empty() {
             return Ok(());
@@ -218,7 +218,7 @@ proptest! {
         match open(&disk, small()) {
             Err(Error::Corrupt { segment, .. }) => {
                 prop_assert_eq!(segment, victim.segment);
-                let report = verify(dir(), &disk).unwrap();
+                let report = verify_on(dir(), &disk).unwrap();
                 prop_assert!(!report.is_sound());
                 let broken = |s: &&lodestone::journal::SegmentReport| matches!(s.verdict, Verdict::Corrupt { .. });
                 prop_assert_eq!(report.segments.iter().find(broken).unwrap().segment, victim.segment);
@@ -268,7 +268,7 @@ fn a_missing_segment_is_reported() {
         append(&journal, 60);
         journal.sync().unwrap();
         journal.close().unwrap();
-        let used: Vec<_> = verify(dir(), &disk).unwrap().segments.into_iter().filter(|s| s.records > 0).collect();
+        let used: Vec<_> = verify_on(dir(), &disk).unwrap().segments.into_iter().filter(|s| s.records > 0).collect();
         let victim = match missing {
             0 => 0,
             1 => used.len() / 2,
@@ -291,7 +291,7 @@ fn a_missing_watermark_is_reported() {
     let error = open(&disk, small()).err().unwrap();
     assert!(matches!(error, Error::Watermark { .. }));
     assert_eq!(error.exit_code(), 65);
-    assert!(!verify(dir(), &disk).unwrap().is_sound());
+    assert!(!verify_on(dir(), &disk).unwrap().is_sound());
 }
 
 // Bad input of the issue: a data folder of a newer version.
@@ -305,8 +305,8 @@ fn a_newer_format_is_refused_and_left_alone() {
     disk.corrupt(&file, 8, |_| 2);
     let error = open(&disk, small()).err().unwrap();
     assert!(matches!(error, Error::Newer { found: 2, supported: 1, .. }));
-    assert_eq!(error.exit_code(), 76);
-    assert!(matches!(verify(dir(), &disk), Err(Error::Newer { .. })));
+    assert_eq!(error.exit_code(), 65);
+    assert!(matches!(verify_on(dir(), &disk), Err(Error::Newer { .. })));
     disk.corrupt(&file, 8, |_| 1);
     let (_journal, recovered) = open(&disk, small()).unwrap();
     assert_eq!(check_prefix(recovered, 0), 5);

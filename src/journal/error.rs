@@ -6,11 +6,9 @@ use std::path::PathBuf;
 
 /// Exit code for a failed write or sync (`EX_IOERR`): the disk is to be looked at before a restart.
 pub const EXIT_IO: u8 = 74;
-/// Exit code for corrupt data (`EX_DATAERR`): restore from a backup.
-pub const EXIT_CORRUPT: u8 = 65;
-/// Exit code for data of a newer program (`EX_PROTOCOL`): run the newer program. It is not
-/// [`EXIT_CORRUPT`], because nothing is broken and a restore would throw good data away.
-pub const EXIT_NEWER: u8 = 76;
+/// Exit code for data that this program cannot use (`EX_DATAERR`): corrupt, or of a newer version. The
+/// message says which: the one asks for a backup, the other for the newer program.
+pub const EXIT_DATA: u8 = 65;
 
 /// A fault of the journal. None of them is retried inside this process.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +63,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { .. } => EXIT_IO,
-            Self::Corrupt { .. } | Self::Watermark { .. } => EXIT_CORRUPT,
-            Self::Newer { .. } => EXIT_NEWER,
+            Self::Corrupt { .. } | Self::Watermark { .. } | Self::Newer { .. } => EXIT_DATA,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A disk that fails on demand, around any other: for tests of what happens then.
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, RealDisk};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -74,6 +74,26 @@ impl Faults {
     fn room(&self) -> io::Result<()> {
         if self.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
+}
+
+/// The machine's disk with a fault from its text: `sync-after=N`, `write-after=N`, or `sync-delay-ms=N`,
+/// several separated by commas. For crash tests of a whole server.
+///
+/// # Errors
+/// A sentence about the part that is none of these.
+pub fn parse(text: &str) -> Result<Arc<dyn Disk>, String> {
+    let faults = Faults::default();
+    for part in text.split(',') {
+        let (name, number) = part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form name=number"))?;
+        let number: u32 = number.parse().map_err(|_| format!("{number:?} in {part:?} is not a number"))?;
+        match name {
+            "sync-after" => faults.fail_sync_after(number.into()),
+            "write-after" => faults.fail_write_after(number.into()),
+            "sync-delay-ms" => faults.delay_sync(Duration::from_millis(number.into())),
+            _ => return Err(format!("there is no fault {name:?}; there are sync-after, write-after, sync-delay-ms")),
+        }
+    }
+    Ok(Arc::new(FaultDisk::new(RealDisk, Arc::new(faults))))
 }
 
 /// A disk with faults.
@@ -163,5 +183,23 @@ impl DiskFile for FaultFile {
 
     fn length(&self) -> io::Result<u64> {
         self.inner.length()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_have_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = parse("write-after=1,sync-after=0").unwrap();
+        let file = disk.create(&folder.path().join("x")).unwrap();
+        assert!(file.write_at(b"1", 0).is_ok());
+        assert!(file.write_at(b"2", 0).is_err());
+        assert!(file.sync().is_err());
+        for wrong in ["", "sync-after", "sync-after=x", "flood=1"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -28,10 +28,10 @@ mod watermark;
 mod writer;
 
 pub use disk::{Disk, DiskFile, RealDisk};
-pub use error::{EXIT_CORRUPT, EXIT_IO, EXIT_NEWER, Error};
+pub use error::{EXIT_DATA, EXIT_IO, Error};
 pub use format::{RECORD_MAX, VERSION};
 pub use recover::{Recovered, Torn};
-pub use verify::{Report, SegmentReport, Verdict, verify};
+pub use verify::{Report, SegmentReport, Verdict, verify, verify_on};
 
 use crossbeam::sync::{Parker, Unparker};
 use crossbeam::utils::CachePadded;

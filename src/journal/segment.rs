@@ -223,3 +223,61 @@ pub(super) fn scan(window: &mut Window, header: SegmentHeader) -> Result<Content
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sim::SimDisk;
+    use super::*;
+
+    const HEADER: SegmentHeader = SegmentHeader { index: 1, first_seq: 1, salt: 77, chain: 5 };
+
+    fn group(salt: u64, first_seq: u64, chain: u32) -> (Vec<u8>, u32) {
+        let mut bytes = vec![0; GROUP_HEADER];
+        bytes.extend_from_slice(&[3, 0, 0, 0, b'a', b'b', b'c']);
+        let header = GroupHeader { payload: 0, salt, first_seq, synced: 0, count: 1, chain, crc: 0 };
+        let crc = header.seal(&mut bytes);
+        (bytes, crc)
+    }
+
+    fn scan_of(groups: &[Vec<u8>]) -> Contents {
+        let disk = SimDisk::new();
+        let dir = Path::new("/j");
+        let file = prepare(dir, 1, 4096, &disk).unwrap();
+        file.write_at(&[&HEADER.encode()[..], &groups.concat()].concat(), 0).unwrap();
+        let mut window = Window::open(dir, 1, &disk).unwrap();
+        scan(&mut window, HEADER).unwrap()
+    }
+
+    // Each group is intact by itself; only together they are not a log.
+    #[test]
+    fn a_group_must_follow_from_the_one_before() {
+        let (first, crc) = group(77, 1, 5);
+        let (second, _) = group(77, 2, crc);
+        let good = scan_of(&[first.clone(), second]);
+        assert_eq!((good.records, good.next_seq, good.bad), (2, 3, None));
+        for (bad, why) in [
+            (group(77, 2, crc ^ 1).0, "a group that does not follow from the one before"),
+            (group(77, 3, crc).0, "a group out of sequence"),
+            (group(78, 2, crc).0, "a group of another segment"),
+        ] {
+            let found = scan_of(&[first.clone(), bad]);
+            assert_eq!((found.records, found.bad.unwrap().1), (1, why));
+        }
+    }
+
+    #[test]
+    fn a_window_reads_across_its_edges() {
+        let disk = SimDisk::new();
+        let dir = Path::new("/j");
+        let bytes = (2 * CHUNK + 100) as u64;
+        let file = prepare(dir, 1, bytes, &disk).unwrap();
+        let (group, _) = group(1, 9, 0);
+        for at in [CHUNK as u64 - 2, CHUNK as u64 - 50, bytes - group.len() as u64] {
+            file.write_at(&group, at).unwrap();
+            let mut window = Window::open(dir, 1, &disk).unwrap();
+            assert_eq!(window.first_nonzero(0).unwrap(), Some(at));
+            assert_eq!(window.find_group(0, |g| g.first_seq == 9).unwrap().map(|g| g.count), Some(1), "at {at}");
+            zero(&*file, Path::new("x"), at, at + group.len() as u64).unwrap();
+        }
+    }
+}

@@ -1,10 +1,11 @@
 //! Checking a journal without changing it: every checksum, the chain, the watermark.
 
-use super::disk::Disk;
+use super::disk::{Disk, RealDisk};
 use super::error::Error;
 use super::watermark;
 use super::{recover, segment};
 use serde::Serialize;
+use std::fmt;
 use std::path::Path;
 
 /// What a check found.
@@ -81,11 +82,46 @@ pub enum Verdict {
     },
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for s in &self.segments {
+            write!(f, "{}  records {}..{}  groups {}  bytes {}  ", s.file, s.first_seq, s.first_seq + s.records, s.groups, s.bytes)?;
+            match &s.verdict {
+                Verdict::Sound => writeln!(f, "sound")?,
+                Verdict::Unused => writeln!(f, "unused")?,
+                Verdict::Released => writeln!(f, "released")?,
+                Verdict::Torn { offset } => writeln!(f, "unfinished tail from byte {offset}, will be dropped")?,
+                Verdict::Corrupt { offset, what } => writeln!(f, "CORRUPT at byte {offset}: {what}")?,
+            }
+        }
+        if let Some(corrupt) = &self.corrupt {
+            writeln!(f, "{corrupt}")?;
+        }
+        write!(
+            f,
+            "journal: records {} to {} in {} segments, watermark {}{}",
+            self.first_seq,
+            self.last_seq,
+            self.segments.len(),
+            self.watermark_seq,
+            if self.watermark_slots_unfinished > 0 { " (an unfinished slot was passed over)" } else { "" },
+        )
+    }
+}
+
 /// Checks the journal in `dir`. Corruption is reported, not returned as an error.
 ///
 /// # Errors
 /// If the files cannot be read, or are of a newer program.
-pub fn verify(dir: &Path, disk: &dyn Disk) -> Result<Report, Error> {
+pub fn verify(dir: &Path) -> Result<Report, Error> {
+    verify_on(dir, &RealDisk)
+}
+
+/// Like [`verify`], on any disk.
+///
+/// # Errors
+/// If the files cannot be read, or are of a newer program.
+pub fn verify_on(dir: &Path, disk: &dyn Disk) -> Result<Report, Error> {
     let mut report = Report {
         first_seq: 0,
         last_seq: 0,

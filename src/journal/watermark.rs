@@ -258,4 +258,26 @@ mod tests {
         disk.create(&Path::new(DIR).join("000000000001.journal")).unwrap();
         assert!(matches!(read(Path::new(DIR), &disk), Err(Error::Watermark { .. })));
     }
+
+    // The anchored slot that counts is never the one that is overwritten.
+    #[test]
+    fn reopening_never_puts_the_newest_anchor_at_risk() {
+        for seed in 0..200 {
+            let mut disk = SimDisk::new();
+            let mut mark = made(&disk);
+            for base in 2..6 {
+                mark.rebase(base, base * 10).unwrap();
+                disk.cut_after(1 + seed % 3);
+                let cut = read(Path::new(DIR), &disk).unwrap().unwrap();
+                // The power goes while the reopened file is written for the first time.
+                if let Ok(mut again) = Watermark::open(Path::new(DIR), &disk, cut) {
+                    let _ = again.rebase(base, base * 10);
+                }
+                disk = disk.crash(seed);
+                let read = read(Path::new(DIR), &disk).unwrap().unwrap();
+                assert_eq!(read.mark.base_segment, base, "seed {seed}");
+                mark = Watermark::open(Path::new(DIR), &disk, read).unwrap();
+            }
+        }
+    }
 }
