@@ -73,10 +73,7 @@ class Test(Checks):
 
     def invalid(self):
         """The invalid-events log, newest first."""
-        return self.server.read("/api/v1/invalid-events?limit=1000")["data"]
-
-    def server_catalog_actions(self):
-        return self.server.read("/api/v1/catalog")["actions"]
+        return self.server.read("/api/v1/invalid-events?limit=500")["data"]
 
     async def until(self, read, good, timeout_s=5):
         """Reads until the answer is good; the last answer either way."""
