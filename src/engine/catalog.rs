@@ -5,7 +5,7 @@ use super::evaluate::Fanout;
 use lodestone_state::command::{self, Command};
 use lodestone_state::ids::Seq;
 use lodestone_state::issue::Issue;
-use lodestone_state::plan::{CatalogDocument, Plan};
+use lodestone_state::plan::{CatalogDocument, Diff, Plan, What};
 use std::sync::Arc;
 
 /// What applying a document did.
@@ -31,7 +31,7 @@ impl Engine {
         let _one_at_a_time = self.catalog_gate.lock();
         let before = self.plan.load_full();
         let (catalog, diff) = before.catalog.apply(&document)?;
-        let summary = diff.to_json();
+        let summary = summary(&diff);
         if diff.is_empty() {
             return Ok(CatalogApplied { version: before.version, changed: false, summary, seq: self.journal.last() });
         }
@@ -69,4 +69,18 @@ impl Engine {
             tracing::warn!(%error, "backfill thread cannot start; profiles are folded when next touched");
         }
     }
+}
+
+/// `{"created": [{"kind", "id", "name"}], "changed": […], "removed": […], "organization": bool}`.
+fn summary(diff: &Diff) -> serde_json::Value {
+    let of = |what: What| -> Vec<serde_json::Value> {
+        let changes = diff.changes.iter().filter(|change| change.what == what);
+        changes.map(|c| serde_json::json!({"kind": c.kind.section(), "id": c.id.to_string(), "name": c.name})).collect()
+    };
+    serde_json::json!({
+        "organization": diff.organization,
+        "created": of(What::Added),
+        "changed": of(What::Changed),
+        "removed": of(What::Removed),
+    })
 }

@@ -178,5 +178,18 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Writes the last checkpoint and closes journal and store. The caller has stopped everything that
+    /// writes.
+    ///
+    /// # Errors
+    /// A failed write or sync; a restart replays what is durable.
+    pub fn close(&self) -> Result<(), storage::Error> {
+        self.checkpoint()?;
+        self.journal.close().map_err(storage::Error::journal)?;
+        self.disk.close()
+    }
+}
+
 /// Records since the last checkpoint that bring the next one forward: bounds recovery time and tails.
 const RECORDS_MAX: u64 = 2_000_000;

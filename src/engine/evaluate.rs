@@ -182,7 +182,7 @@ impl Engine {
         self.schedule(profile, until);
     }
 
-    fn queue(&self, inner: &mut Inner, op: PushOp, cause: Cause) {
+    pub(super) fn queue(&self, inner: &mut Inner, op: PushOp, cause: Cause) {
         let seq = inner.next_seq();
         let names = |subs: &[compact_str::CompactString]| subs.iter().map(ToString::to_string).collect();
         self.stats.pushes.fetch_add(1, Ordering::Relaxed);

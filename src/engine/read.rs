@@ -1,17 +1,19 @@
 //! The read side: profiles, audiences and the state of the machine as JSON.
 
 use super::Engine;
-use lodestone_state::event::{Entry, EntryKind, Reaction};
+use lodestone_state::action::push::delivery_text;
+use lodestone_state::action::reaction_word;
+use lodestone_state::event::{Entry, EntryKind, Occurrence, Reacted};
 use lodestone_state::ids::{AudienceSlot, ProfileId, TraitSlot};
 use lodestone_state::machine::{self, Changes};
-use lodestone_state::plan::Plan;
+use lodestone_state::plan::{Definition, Kind, Plan};
 use lodestone_state::profile::{History, Profile};
 use lodestone_state::store::Shared;
 use lodestone_state::time::format_instant;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::Ordering;
 
-/// Events that a profile answer carries, newest first.
+/// Log entries that a profile answer carries, newest first.
 const EVENTS_MAX: usize = 50;
 
 /// Whether the server can do its work, and what says so.
@@ -57,7 +59,7 @@ impl Engine {
     pub fn audience_json(&self, key: &str) -> Option<Value> {
         let plan = self.plan.load();
         let audience = plan.audience_by_key(key)?;
-        let definition: Value = plan.catalog.audience_definition(audience.slot).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
+        let definition = plan.catalog.definitions(Kind::Audience).get(audience.slot.index()).map_or(Value::Null, Definition::json);
         let (done, of) = self.backfill_progress();
         let state = if done < of { json!({"name": "building", "done": done, "of": of}) } else { json!({"name": "live"}) };
         Some(json!({
@@ -178,9 +180,7 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
             Some(json!({"id": a.id.to_string(), "key": a.key.as_str(), "name": a.name.as_str(), "enteredAt": format_instant(since)}))
         })
         .collect();
-    let newest: Vec<&Entry> = entries.iter().rev().collect();
-    let events: Vec<Value> = newest.iter().filter_map(|e| event_json(plan, e)).take(EVENTS_MAX).collect();
-    let reactions: Vec<Value> = newest.iter().filter_map(|e| reaction_json(plan, e)).take(EVENTS_MAX).collect();
+    let events: Vec<Value> = entries.iter().rev().take(EVENTS_MAX).map(|entry| entry_json(plan, entry)).collect();
     json!({
         "id": core.id.to_string(),
         "createdAt": format_instant(core.created_at),
@@ -191,13 +191,31 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
         "audiences": audiences,
         "eventCount": core.events,
         "events": events,
-        "reactions": reactions,
     })
 }
 
-fn event_json(plan: &Plan, entry: &Entry) -> Option<Value> {
-    let EntryKind::Event(event) = &entry.kind else { return None };
-    Some(json!({
+/// One entry of the log; `type` says which sort.
+fn entry_json(plan: &Plan, entry: &Entry) -> Value {
+    match &entry.kind {
+        EntryKind::Event(event) => event_json(plan, entry, event),
+        EntryKind::Reacted(reacted) => reaction_json(plan, entry, reacted),
+        EntryKind::Identified(identified) => json!({
+            "type": "identify",
+            "id": uuid_text(entry.id),
+            "event": "identify",
+            "userId": entry.user_id.as_str(),
+            "messageId": entry.message_id.as_deref(),
+            "merged": identified.absorbed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "timestamp": format_instant(entry.moment.t),
+            "receivedAt": format_instant(entry.at),
+            "seq": entry.moment.seq.0,
+        }),
+    }
+}
+
+fn event_json(plan: &Plan, entry: &Entry, event: &Occurrence) -> Value {
+    json!({
+        "type": "event",
         "id": uuid_text(entry.id),
         "event": plan.event_name(event.event),
         "eventVersion": event.version,
@@ -209,32 +227,26 @@ fn event_json(plan: &Plan, entry: &Entry) -> Option<Value> {
         "timestamp": format_instant(entry.moment.t),
         "receivedAt": format_instant(entry.at),
         "seq": entry.moment.seq.0,
-    }))
+    })
 }
 
-fn reaction_json(plan: &Plan, entry: &Entry) -> Option<Value> {
-    let EntryKind::Reacted(reacted) = &entry.kind else { return None };
-    let kind = match reacted.reaction {
-        Reaction::Delivered => "delivered",
-        Reaction::Shown => "shown",
-        Reaction::Hidden => "hidden",
-        Reaction::Declined => "declined",
-        Reaction::Accepted => "accepted",
-    };
+fn reaction_json(plan: &Plan, entry: &Entry, reacted: &Reacted) -> Value {
     let action = plan.action_plan(reacted.action);
-    Some(json!({
+    json!({
+        "type": "reaction",
         "id": uuid_text(entry.id),
-        "event": kind,
+        "event": reaction_word(reacted.reaction),
         "actionId": action.map(|a| a.id.to_string()),
         "action": action.map(|a| a.name.as_str()),
         "channel": plan.channel_key(reacted.channel),
-        "deliveryId": reacted.delivery.map(|id| format!("im_{}", uuid::Uuid::from_u128(id).simple())),
+        "deliveryId": reacted.delivery.map(|id| delivery_text(id)),
         "userId": entry.user_id.as_str(),
         "test": reacted.test,
         "properties": reacted.properties.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
         "timestamp": format_instant(entry.moment.t),
+        "receivedAt": format_instant(entry.at),
         "seq": entry.moment.seq.0,
-    }))
+    })
 }
 
 fn uuid_text(id: u128) -> String {

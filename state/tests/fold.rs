@@ -1,0 +1,203 @@
+//! F-1: whatever way a profile got its entries (in order, late, by merge, with timers firing in between),
+//! its state equals the fold of its whole log.
+
+use lodestone_state::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props};
+use lodestone_state::ids::{ChannelSlot, Millis, Moment, ProfileId, Seq};
+use lodestone_state::machine::{self, Changes};
+use lodestone_state::plan::{Catalog, CatalogDocument, Plan};
+use lodestone_state::profile::{Profile, TailOnly};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const CATALOG: &str = r#"{
+  "organization": {"name": "Shop", "timezone": "Europe/Berlin"},
+  "channels": [{"name": "Web", "key": "web"}, {"name": "App", "key": "app"}],
+  "events": [
+    {"name": "View", "description": "", "structure": [
+      {"id": "product", "name": "product", "properties": {"key": "product", "type": "string"}},
+      {"id": "price", "name": "price", "properties": {"key": "price", "type": "float"}}]},
+    {"name": "Cart", "description": "", "structure": [
+      {"id": "product", "name": "product", "properties": {"key": "product", "type": "string"}}]},
+    {"name": "Buy", "description": "", "structure": [
+      {"id": "amount", "name": "amount", "properties": {"key": "amount", "type": "float"}}]}],
+  "customTraits": {"structure": [{"id": "age", "name": "age", "properties": {"key": "age", "type": "integer"}}]},
+  "computedTraits": [
+    {"name": "Views", "key": "views", "type": "count_events", "eventId": "View", "conditions": [], "properties": {}},
+    {"name": "Views 1m", "key": "views1m", "type": "count_events", "eventId": "View", "conditions": [],
+     "properties": {"window": {"amount": 1, "unit": "minutes"}}},
+    {"name": "Spent", "key": "spent", "type": "aggregation", "eventId": "Buy", "conditions": [],
+     "properties": {"property": "amount", "type": "float", "aggregationType": "sum"}},
+    {"name": "Max 2m", "key": "max2m", "type": "aggregation", "eventId": "View", "conditions": [],
+     "properties": {"property": "price", "type": "float", "aggregationType": "max", "window": {"amount": 2, "unit": "minutes"}}},
+    {"name": "Last", "key": "last", "type": "last_event", "eventId": "View", "conditions": [],
+     "properties": {"property": "product", "type": "string"}},
+    {"name": "Favourite", "key": "favourite", "type": "most_frequent", "eventId": "View", "conditions": [],
+     "properties": {"property": "product", "type": "string", "minFrequency": 2}},
+    {"name": "Products", "key": "products", "type": "unique_list", "eventId": "View", "conditions": [],
+     "properties": {"property": "product", "type": "string"}}],
+  "audiences": [
+    {"name": "Lookers", "includeAnonymous": true, "events": [
+      {"id": "View", "exclude": false, "operator": "more_or_exactly", "count": 2,
+       "timeWindowOperator": "within", "timeWindowStart": 2, "timeWindowUnit": "minutes"}], "traits": []},
+    {"name": "Never bought", "includeAnonymous": true, "events": [{"id": "Buy", "exclude": true}], "traits": []},
+    {"name": "Known", "includeAnonymous": false, "events": [], "traits": []},
+    {"name": "Grown up", "includeAnonymous": true, "events": [], "traits": [
+      {"source": "custom", "key": "age", "dataType": "integer", "operator": "greater_than", "target": "static", "value": "17"}]},
+    {"name": "Big", "includeAnonymous": true, "events": [], "traits": [
+      {"source": "computed", "key": "views1m", "dataType": "integer", "operator": "greater_than", "target": "static", "value": "2"}]},
+    {"name": "Funnel", "includeAnonymous": true, "events": [
+      {"id": "View", "internalId": "00000000-0000-4000-8000-000000000001", "exclude": false, "operator": "more_or_exactly", "count": 1,
+       "timeWindowOperator": "within", "timeWindowStart": 3, "timeWindowUnit": "minutes"},
+      {"id": "Cart", "internalId": "00000000-0000-4000-8000-000000000002", "parentId": "00000000-0000-4000-8000-000000000001",
+       "exclude": false, "operator": "more_or_exactly", "count": 1},
+      {"id": "Buy", "internalId": "00000000-0000-4000-8000-000000000003", "parentId": "00000000-0000-4000-8000-000000000002",
+       "exclude": false, "operator": "more_or_exactly", "count": 1}], "traits": []},
+    {"name": "Abandoned", "includeAnonymous": true, "events": [
+      {"id": "Cart", "internalId": "00000000-0000-4000-8000-000000000004", "exclude": false, "operator": "more_or_exactly", "count": 1},
+      {"id": "Buy", "internalId": "00000000-0000-4000-8000-000000000005", "parentId": "00000000-0000-4000-8000-000000000004",
+       "exclude": true, "forAtLeast": {"amount": 30, "unit": "seconds"}}], "traits": []}]
+}"#;
+
+fn plan() -> Plan {
+    let document = CatalogDocument::parse(CATALOG).expect("a document");
+    let (catalog, _) = Catalog::default().apply(&document).unwrap_or_else(|issues| panic!("{issues:#?}"));
+    Plan::compile(Arc::new(catalog)).expect("compiles")
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Event { profile: usize, event: usize, product: u8, price: i32, late_ms: i64, pass_ms: i64 },
+    Identify { profile: usize, age: i64, known: bool, pass_ms: i64 },
+    Wait { ms: i64 },
+    Merge,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let late = prop_oneof![4 => Just(0_i64), 2 => 0..200_000_i64];
+    let event = (0..2_usize, 0..3_usize, 0..3_u8, -5..20_i32, late, 0..40_000_i64)
+        .prop_map(|(profile, event, product, price, late_ms, pass_ms)| Step::Event { profile, event, product, price, late_ms, pass_ms });
+    prop_oneof![
+        12 => event,
+        1 => (0..2_usize, 10..30_i64, any::<bool>(), 0..5_000_i64).prop_map(|(profile, age, known, pass_ms)| Step::Identify { profile, age, known, pass_ms }),
+        2 => (0..200_000_i64).prop_map(|ms| Step::Wait { ms }),
+        1 => Just(Step::Merge),
+    ]
+}
+
+struct World {
+    plan: Plan,
+    profiles: Vec<Profile>,
+    now: i64,
+    seq: u64,
+}
+
+const START: i64 = 1_700_000_000_000;
+
+impl World {
+    fn new(plan: Plan) -> Self {
+        let mut world = Self { profiles: Vec::new(), now: START, seq: 0, plan };
+        for id in 1..=2 {
+            let mut profile = Profile::new(ProfileId(id), Millis(START), world.plan.generation);
+            machine::born(&world.plan, &mut profile, Millis(START), &mut Changes::default());
+            world.profiles.push(profile);
+        }
+        world
+    }
+
+    fn entry(&mut self, profile: usize, t: i64, kind: EntryKind) -> Entry {
+        self.seq += 1;
+        let moment = Moment { t: Millis(t), seq: Seq(self.seq) };
+        Entry { moment, at: Millis(self.now), user_id: format!("u{profile}").into(), message_id: None, id: 0, kind }
+    }
+
+    fn apply(&mut self, profile: usize, entry: Entry) {
+        let at = profile.min(self.profiles.len() - 1);
+        machine::apply(&self.plan, &mut self.profiles[at], entry, &mut TailOnly, &mut Changes::default());
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Event { profile, event, product, price, late_ms, pass_ms } => {
+                self.now += pass_ms;
+                let name = ["View", "Cart", "Buy"][event];
+                let def = self.plan.event_by_name(name).expect("an event");
+                let product = ["a", "b", "c"][usize::from(product)];
+                let json = match event {
+                    0 => format!(r#"{{"product":"{product}","price":{price}}}"#),
+                    1 => format!(r#"{{"product":"{product}"}}"#),
+                    _ => format!(r#"{{"amount":{price}.25}}"#),
+                };
+                let props = def.schema.validate(&json, &self.plan.zone).expect("valid");
+                let occurrence = Occurrence { event: def.slot, version: 1, channel: ChannelSlot(0), props, context: Props::default() };
+                let t = (self.now - late_ms).max(START);
+                let entry = self.entry(profile, t, EntryKind::Event(occurrence));
+                self.apply(profile, entry);
+            }
+            Step::Identify { profile, age, known, pass_ms } => {
+                self.now += pass_ms;
+                let schema = self.plan.custom_schema().expect("custom traits");
+                let custom = schema.validate(&format!(r#"{{"age":{age}}}"#), &self.plan.zone).expect("valid");
+                let identity = Identity { channel: ChannelSlot(0), kind: "user_id".into(), user_id: format!("u{profile}").into(), is_anonymous: !known, created_at: Millis(self.now) };
+                let identified = Identified { identities: vec![identity], custom: Some(custom), absorbed: Vec::new() };
+                let entry = self.entry(profile, self.now, EntryKind::Identified(identified));
+                self.apply(profile, entry);
+            }
+            Step::Wait { ms } => {
+                self.now += ms;
+                for profile in &mut self.profiles {
+                    machine::advance(&self.plan, profile, Millis(self.now), &mut TailOnly, &mut Changes::default());
+                }
+            }
+            Step::Merge => {
+                if self.profiles.len() < 2 {
+                    return;
+                }
+                let follower = self.profiles.pop().expect("two");
+                let custom = if self.profiles[0].core.custom.is_empty() { follower.core.custom.clone() } else { self.profiles[0].core.custom.clone() };
+                let absorbed = vec![follower.core.id];
+                machine::absorb(&self.plan, &mut self.profiles[0], vec![follower], Millis(self.now), &mut TailOnly, &mut Changes::default());
+                let identified = Identified { identities: Vec::new(), custom: Some(custom), absorbed };
+                let entry = self.entry(0, self.now, EntryKind::Identified(identified));
+                self.apply(0, entry);
+            }
+        }
+    }
+
+    /// Live state against the fold of the log: every value, every membership, every deadline.
+    fn check(&mut self) -> Result<(), TestCaseError> {
+        for profile in &mut self.profiles {
+            machine::advance(&self.plan, profile, Millis(self.now), &mut TailOnly, &mut Changes::default());
+            let mut entries = profile.tail.clone();
+            entries.sort_by_key(|e| e.moment);
+            let fold = machine::fold(&self.plan, profile.core.id, &entries, Millis(self.now));
+            for plan in self.plan.traits.iter().flatten() {
+                let live = machine::trait_value(&self.plan, profile, plan.slot);
+                prop_assert_eq!(live, machine::trait_value(&self.plan, &fold, plan.slot), "trait {}", plan.key);
+            }
+            for plan in self.plan.audiences.iter().flatten() {
+                // Who is known is an outcome of identify, which the fold of this test's log has too.
+                let live = profile.member_since(plan.slot).is_some();
+                prop_assert_eq!(live, fold.member_since(plan.slot).is_some(), "audience {}", plan.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cases() -> u32 {
+    std::env::var("LODESTONE_SIM_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// T-22, T-28, T-34, T-53 to T-55, T-96: late, expired, merged, in any order: equal to the fold.
+    #[test]
+    fn live_state_is_the_fold_of_the_log(steps in prop::collection::vec(step(), 1..60)) {
+        let mut world = World::new(plan());
+        for step in &steps {
+            world.step(step);
+            world.check()?;
+        }
+    }
+}
