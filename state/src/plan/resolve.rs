@@ -1,0 +1,215 @@
+//! What conditions may name, looked up in the catalog and its structures.
+
+use super::catalog::{Catalog, Kind};
+use super::document::{at, issue};
+use super::structure;
+use crate::expr::{PathRef, Resolve};
+use crate::ids::{AudienceSlot, ChannelSlot, EventSlot, TraitSlot};
+use crate::issue::Issue;
+use crate::paths::PathTable;
+use crate::schema::{DataType, Schema, Structure, UnknownKeys};
+use serde_json::Value;
+
+/// One structure version, compiled.
+pub(super) struct Version {
+    pub(super) structure: Structure,
+    pub(super) schema: Schema,
+}
+
+/// The names of a catalog. Removed definitions still answer where nothing in force has the name, so
+/// that what depended on them compiles and sees them as absent.
+pub(super) struct Names<'a> {
+    pub(super) catalog: &'a Catalog,
+    /// By event slot, oldest version first.
+    pub(super) events: Vec<Vec<Version>>,
+    /// By context slot.
+    pub(super) contexts: Vec<Vec<Version>>,
+    /// Empty where no schema is defined.
+    pub(super) custom: Vec<Version>,
+    /// Lets everything through: contexts and custom traits that nobody has defined.
+    pub(super) open: Schema,
+}
+
+impl<'a> Names<'a> {
+    /// Compiles all structures. Problems are reported through `refuse` with their definition's place and
+    /// a pointer inside it.
+    pub(super) fn new(
+        catalog: &'a Catalog,
+        paths: &mut PathTable,
+        refuse: &mut dyn FnMut(Kind, usize, Issue),
+    ) -> Self {
+        let open = Schema::compile(&Structure::default(), true, UnknownKeys::Open, paths);
+        let mut all = |kind: Kind| -> Vec<Vec<Version>> {
+            let definitions = catalog.definitions(kind).iter().enumerate();
+            definitions.map(|(slot, _)| versions(catalog, kind, slot, paths, refuse)).collect()
+        };
+        Self {
+            catalog,
+            events: all(Kind::Event),
+            contexts: all(Kind::Context),
+            custom: all(Kind::CustomTraits).pop().unwrap_or_default(),
+            open: open.expect("the empty structure is valid"),
+        }
+    }
+
+    /// The context definition in force of a channel.
+    pub(super) fn context_of(&self, channel: ChannelSlot) -> Option<usize> {
+        let key = &self.catalog.channels.get(channel.index())?.key;
+        self.catalog.live(Kind::Context).find(|(_, context)| context.name == *key).map(|(slot, _)| slot)
+    }
+
+    /// The type of a computed trait's value.
+    pub(super) fn trait_type(&self, slot: usize) -> DataType {
+        let body = self.catalog.computed_traits[slot].json();
+        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let properties = body.get("properties").unwrap_or(&Value::Null);
+        match text(&body, "type").as_str() {
+            "count_events" | "unique_list_count" => DataType::Integer,
+            "aggregation" => DataType::Float,
+            "unique_list" => DataType::Array,
+            _ if properties.get("useTimestamp") == Some(&Value::Bool(true)) => DataType::DateTime,
+            _ => {
+                let said = DataType::parse(&text(properties, "type"));
+                let declared = || {
+                    let event = self.event(&text(&body, "eventId"))?;
+                    self.event_type(event, &text(properties, "property"))
+                };
+                said.or_else(declared).unwrap_or(DataType::String)
+            }
+        }
+    }
+}
+
+fn versions(
+    catalog: &Catalog,
+    kind: Kind,
+    slot: usize,
+    paths: &mut PathTable,
+    refuse: &mut dyn FnMut(Kind, usize, Issue),
+) -> Vec<Version> {
+    let definition = &catalog.definitions(kind)[slot];
+    let cast = definition.json().get("cast") != Some(&Value::Bool(false));
+    let mut versions = Vec::new();
+    for text in &definition.structures {
+        let structure: Structure = match serde_json::from_value(structure::parse(text)) {
+            Ok(structure) => structure,
+            Err(error) => {
+                refuse(kind, slot, issue("/structure", crate::issue::DEFINITION_INVALID, error.to_string()));
+                continue;
+            }
+        };
+        match Schema::compile(&structure, cast, UnknownKeys::Strict, paths) {
+            Ok(schema) => versions.push(Version { structure, schema }),
+            Err(issues) => {
+                for one in issues {
+                    refuse(kind, slot, issue(format!("/structure{}", one.pointer), one.code, one.message));
+                }
+            }
+        }
+    }
+    versions
+}
+
+fn locate(versions: &[Version], dotted: &str) -> Option<PathRef> {
+    versions.iter().rev().find_map(|version| version.schema.locate(dotted, false))
+}
+
+fn declared(versions: &[Version], dotted: &str) -> Option<DataType> {
+    versions.iter().rev().find_map(|version| version.structure.data_type(dotted))
+}
+
+impl Resolve for Names<'_> {
+    fn event(&self, id_or_name: &str) -> Option<EventSlot> {
+        let slot = self.catalog.seek_any(Kind::Event, id_or_name)?;
+        u32::try_from(slot).ok().map(EventSlot)
+    }
+
+    fn channel(&self, id_or_key: &str) -> Option<ChannelSlot> {
+        let slot = self.catalog.seek_any(Kind::Channel, id_or_key)?;
+        u16::try_from(slot).ok().map(ChannelSlot)
+    }
+
+    fn audience(&self, id_or_key: &str) -> Option<AudienceSlot> {
+        let slot = self.catalog.seek_any(Kind::Audience, id_or_key)?;
+        u32::try_from(slot).ok().map(AudienceSlot)
+    }
+
+    fn event_path(&self, event: EventSlot, dotted: &str) -> Option<PathRef> {
+        locate(self.events.get(event.index())?, dotted)
+    }
+
+    fn event_type(&self, event: EventSlot, dotted: &str) -> Option<DataType> {
+        declared(self.events.get(event.index())?, dotted)
+    }
+
+    fn custom_path(&self, dotted: &str) -> Option<PathRef> {
+        if self.custom.is_empty() { self.open.locate(dotted, true) } else { locate(&self.custom, dotted) }
+    }
+
+    fn custom_type(&self, dotted: &str) -> Option<DataType> {
+        declared(&self.custom, dotted)
+    }
+
+    fn context_path(&self, channel: ChannelSlot, dotted: &str) -> Option<PathRef> {
+        match self.context_of(channel) {
+            Some(slot) => locate(self.contexts.get(slot)?, dotted),
+            None => self.open.locate(dotted, true),
+        }
+    }
+
+    fn computed(&self, key: &str) -> Option<(TraitSlot, DataType)> {
+        let slot = self.catalog.seek_any(Kind::ComputedTrait, key)?;
+        Some((TraitSlot(u32::try_from(slot).ok()?), self.trait_type(slot)))
+    }
+}
+
+/// Whether the newest structure still has what a definition reads, and in the type that it expects.
+///
+/// The expression compiler takes a name that leads nowhere as absent, which is right after a forced
+/// removal and wrong for a typo; here the typo is told.
+pub(super) fn check_paths(names: &Names<'_>, kind: Kind, body: &Value, pointer: &str, issues: &mut Vec<Issue>) {
+    use super::refs::{Target, visit};
+    let mut body = body.clone();
+    visit(kind, &mut body, pointer, &mut |reference| {
+        let Some(path) = reference.value.as_str() else { return };
+        let (versions, place) = match &reference.target {
+            Target::Property(event) => {
+                let Some(slot) = names.event(event) else { return };
+                (names.events.get(slot.index()), format!("event {:?}", names.catalog.events[slot.index()].name))
+            }
+            Target::Custom if names.custom.is_empty() => return,
+            Target::Custom => (Some(&names.custom), "the custom traits".to_owned()),
+            Target::Context(channel) => {
+                let Some(slot) = names.channel(channel).and_then(|slot| names.context_of(slot)) else { return };
+                (names.contexts.get(slot), format!("the context of channel {channel:?}"))
+            }
+            Target::Definition(Kind::ComputedTrait) => {
+                if let (Some((_, found)), Some((field, expected))) = (names.computed(path), &reference.expects) {
+                    fits(found, expected, field, &reference.pointer, path, issues);
+                }
+                return;
+            }
+            Target::Definition(_) => return,
+        };
+        // A structure that does not compile has been reported where it stands.
+        let Some(newest) = versions.and_then(|versions| versions.last()) else { return };
+        if newest.schema.locate(path, false).is_none() {
+            issues.push(issue(&reference.pointer, "property_not_found", format!("{place} has no property {path:?}")));
+        } else if let (Some(found), Some((field, expected))) = (newest.structure.data_type(path), &reference.expects) {
+            fits(found, expected, field, &reference.pointer, path, issues);
+        }
+    });
+}
+
+/// Numbers compare with numbers, text may hold dates, and an open object may hold anything.
+fn fits(found: DataType, expected: &str, field: &str, pointer: &str, path: &str, issues: &mut Vec<Issue>) {
+    use DataType::{DateTime, Float, Integer, Object, String};
+    let Some(wanted) = DataType::parse(expected) else { return };
+    let fine = found == wanted
+        || matches!((found, wanted), (Object, _) | (Integer | Float, Integer | Float) | (String, DateTime));
+    if !fine {
+        let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let message = format!("{path:?} is of type {}, not {expected}", found.name());
+        issues.push(issue(at(parent, field), crate::issue::INVALID_CONDITION, message));
+    }
+}

@@ -1,0 +1,63 @@
+//! Versions of a structure: a new one only where it means something else than the one before.
+
+use serde_json::Value;
+
+/// Makes `structure` the newest of `versions`. A change of what editors alone see (labels, an empty
+/// pattern, `isRequired` spelled out) replaces the newest; any other change adds a version.
+pub(super) fn put(versions: &mut Vec<String>, structure: &Value) {
+    let mut canonical = structure.clone();
+    canonical.sort_all_objects();
+    let text = canonical.to_string();
+    match versions.last_mut() {
+        Some(newest) if *newest == text => {}
+        Some(newest) if meaning(&parse(newest)) == meaning(&canonical) => *newest = text,
+        _ => versions.push(text),
+    }
+}
+
+/// A stored structure; it was written by [`put`] and reads back.
+pub(super) fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// What validation reads of a structure.
+fn meaning(structure: &Value) -> Value {
+    Value::Array(structure.as_array().into_iter().flatten().map(node).collect())
+}
+
+fn node(value: &Value) -> Value {
+    let properties = value.get("properties").unwrap_or(&Value::Null);
+    let children = meaning(value.get("children").unwrap_or(&Value::Null));
+    let inner = children.as_array().is_some_and(|list| !list.is_empty());
+    let text = |name: &str| properties.get(name).and_then(Value::as_str).unwrap_or_default();
+    serde_json::json!({
+        "key": text("key"),
+        "type": if inner { "object" } else { text("type") },
+        "pattern": text("pattern"),
+        "isRequired": properties.get("isRequired").and_then(Value::as_bool).unwrap_or(false),
+        "items": properties.get("items").filter(|items| !items.is_null()).map(node),
+        "children": children,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // I-17: the version counts what changes the structure, not what changes its looks.
+    #[test]
+    fn i17_versions_count_changes_of_meaning() {
+        let mut versions = Vec::new();
+        let plain = json!([{"properties": {"key": "a", "type": "string"}}]);
+        put(&mut versions, &plain);
+        put(&mut versions, &plain);
+        put(&mut versions, &json!([{"id": "a", "name": "A!", "properties": {"key": "a", "type": "string", "isRequired": false, "pattern": ""}, "children": []}]));
+        assert_eq!(versions.len(), 1);
+        assert!(versions[0].contains("A!"));
+        put(&mut versions, &json!([{"properties": {"key": "a", "type": "string", "isRequired": true}}]));
+        put(&mut versions, &json!([]));
+        assert_eq!(versions.len(), 3);
+        assert_eq!(versions[2], "[]");
+    }
+}

@@ -1,0 +1,7 @@
+//! Documents applied, refused, exported, removed from; plans with their indexes.
+
+mod apply;
+mod fixtures;
+mod plan;
+mod refuse;
+mod remove;
