@@ -1,21 +1,23 @@
-//! Total caps: counts that all profiles share, exact under any interleaving (I-16).
+//! Total caps: counts that all profiles share, exact under any interleaving (I16).
 //!
 //! One small mutex per action makes reserve, commit and release atomic over all its caps at once. The
 //! invariant, for a gated reaction and every cap that counts it: *committed + reserved ≤ count*. It is
 //! a leaf lock: take it under a profile's lock if need be, and call nothing while holding it.
 //!
 //! Reservations live in memory only, so a crash releases them. Commits are outcomes in the journal
-//! (I-11): the table remembers which log positions it has counted, and a replay counts each exactly once
+//! (I11): the table remembers which log positions it has counted, and a replay counts each exactly once
 //! whatever the order in which threads got here.
 
+mod entry;
+
+use self::entry::{Entry, EntrySnapshot, Hold, lock};
 use super::capping::{Cap, CapState, Group, gated};
 use crate::event::{Reacted, Reaction};
 use crate::expr::Truth;
 use crate::ids::{ActionSlot, ChannelSlot, Millis, Moment, ProfileId, Seq};
 use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// A reservation older than this is void: its hook has timed out, or its owner is gone.
 pub const HOLD_MS: i64 = 35_000;
@@ -102,83 +104,6 @@ pub struct TotalCaps {
     actions: DashMap<ActionSlot, Arc<Mutex<Entry>>, foldhash::quality::RandomState>,
 }
 
-#[derive(Debug, Default)]
-struct Entry {
-    tally: CapState,
-    holds: HashMap<u64, Hold, foldhash::quality::RandomState>,
-    /// The holds of one profile, for its own caps.
-    by_profile: HashMap<ProfileId, Vec<u64>, foldhash::quality::RandomState>,
-    /// Places held per kind and channel.
-    reserved: Vec<(Reaction, ChannelSlot, u64)>,
-    next_hold: u64,
-    /// Every log position up to here is counted, and the journal has it.
-    settled: Seq,
-    /// Positions counted beyond.
-    recent: BTreeMap<Seq, (Reaction, ChannelSlot, Millis)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Hold {
-    profile: ProfileId,
-    reaction: Reaction,
-    channel: ChannelSlot,
-    since: Millis,
-}
-
-impl Entry {
-    fn reserved(&self, cap: &Cap) -> u64 {
-        self.reserved.iter().filter(|(reaction, channel, _)| cap.counts(*reaction, *channel)).map(|(_, _, n)| n).sum()
-    }
-
-    fn held_by(&self, profile: ProfileId, cap: &Cap) -> u64 {
-        let Some(ids) = self.by_profile.get(&profile) else { return 0 };
-        let counts = |id: &&u64| self.holds.get(*id).is_some_and(|hold| cap.counts(hold.reaction, hold.channel));
-        ids.iter().filter(counts).count() as u64
-    }
-
-    fn hold(&mut self, hold: Hold) -> u64 {
-        let id = self.next_hold;
-        self.next_hold += 1;
-        let key = (hold.reaction, hold.channel);
-        match self.reserved.iter_mut().find(|(reaction, channel, _)| (*reaction, *channel) == key) {
-            Some((_, _, places)) => *places += 1,
-            None => self.reserved.push((hold.reaction, hold.channel, 1)),
-        }
-        self.by_profile.entry(hold.profile).or_default().push(id);
-        self.holds.insert(id, hold);
-        id
-    }
-
-    fn unhold(&mut self, id: u64) -> Option<Hold> {
-        let hold = self.holds.remove(&id)?;
-        let key = (hold.reaction, hold.channel);
-        if let Some((_, _, places)) = self.reserved.iter_mut().find(|(reaction, channel, _)| (*reaction, *channel) == key) {
-            *places -= 1;
-        }
-        if let Some(ids) = self.by_profile.get_mut(&hold.profile) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.by_profile.remove(&hold.profile);
-            }
-        }
-        Some(hold)
-    }
-
-    fn count(&mut self, caps: &[Cap], reaction: Reaction, channel: ChannelSlot, at: Moment) -> Committed {
-        if at.seq <= self.settled || self.recent.contains_key(&at.seq) {
-            return Committed::default();
-        }
-        let open = |tally: &CapState| {
-            let counting = caps.iter().filter(|cap| cap.group == Group::All && cap.counts(reaction, channel));
-            counting.filter(|cap| tally.open(cap, at.t, 0).holds).count()
-        };
-        let before = open(&self.tally);
-        self.tally.record(caps, Group::All, reaction, channel, at.t);
-        self.recent.insert(at.seq, (reaction, channel, at.t));
-        Committed { counted: true, exhausted: open(&self.tally) < before }
-    }
-}
-
 impl TotalCaps {
     fn entry(&self, action: ActionSlot) -> Option<Arc<Mutex<Entry>>> {
         self.actions.get(&action).map(|entry| Arc::clone(&entry))
@@ -186,7 +111,8 @@ impl TotalCaps {
 
     fn entry_or_new(&self, action: ActionSlot) -> Arc<Mutex<Entry>> {
         // The read path first: an insert would lock the shard of the table for writing.
-        self.entry(action).unwrap_or_else(|| Arc::clone(&self.actions.entry(action).or_default()))
+        self.entry(action)
+            .unwrap_or_else(|| Arc::clone(&self.actions.entry(action).or_default()))
     }
 
     /// Takes a place in every cap that counts the reaction, or in none. Refuses a gated reaction also
@@ -213,14 +139,32 @@ impl TotalCaps {
                         Group::All => entry.tally.open(cap, claim.now, entry.reserved(cap)),
                     };
                     if !open.holds {
-                        return Err(Capped { group, cap: at, opens: open.until });
+                        return Err(Capped {
+                            group,
+                            cap: at,
+                            opens: open.until,
+                        });
                     }
                 }
             }
         }
-        let Claim { profile, reaction, channel, now, .. } = *claim;
-        let hold = entry.hold(Hold { profile, reaction, channel, since: now });
-        Ok(Reservation { action: claim.action, hold })
+        let Claim {
+            profile,
+            reaction,
+            channel,
+            now,
+            ..
+        } = *claim;
+        let hold = entry.hold(Hold {
+            profile,
+            reaction,
+            channel,
+            since: now,
+        });
+        Ok(Reservation {
+            action: claim.action,
+            hold,
+        })
     }
 
     /// Turns a reservation into a counted reaction at `at` (its log position and time). Under the
@@ -230,7 +174,12 @@ impl TotalCaps {
     /// # Errors
     /// [`Expired`] if the reservation is void; then nothing is counted, and the reaction must not be
     /// logged.
-    pub fn commit(&self, caps: &[Cap], reservation: Reservation, at: Moment) -> Result<Committed, Expired> {
+    pub fn commit(
+        &self,
+        caps: &[Cap],
+        reservation: Reservation,
+        at: Moment,
+    ) -> Result<Committed, Expired> {
         let entry = self.entry(reservation.action).ok_or(Expired)?;
         let mut entry = lock(&entry);
         let hold = entry.unhold(reservation.hold).ok_or(Expired)?;
@@ -259,10 +208,15 @@ impl TotalCaps {
         let mut freed = Vec::new();
         for (action, entry) in self.all() {
             let mut entry = lock(&entry);
-            let old = entry.holds.iter().filter(|(_, hold)| hold.since.plus(HOLD_MS) <= now);
+            let old = entry
+                .holds
+                .iter()
+                .filter(|(_, hold)| hold.since.plus(HOLD_MS) <= now);
             let old: Vec<u64> = old.map(|(id, _)| *id).collect();
             if !old.is_empty() {
-                old.into_iter().for_each(|id| drop(entry.unhold(id)));
+                for id in old {
+                    entry.unhold(id);
+                }
                 freed.push(action);
             }
         }
@@ -273,7 +227,9 @@ impl TotalCaps {
     pub fn absorb(&self, from: ProfileId, into: ProfileId) {
         for (_, entry) in self.all() {
             let mut entry = lock(&entry);
-            let Some(ids) = entry.by_profile.remove(&from) else { continue };
+            let Some(ids) = entry.by_profile.remove(&from) else {
+                continue;
+            };
             for id in &ids {
                 if let Some(hold) = entry.holds.get_mut(id) {
                     hold.profile = into;
@@ -297,17 +253,34 @@ impl TotalCaps {
     /// Whether the tally of an action can answer its caps; see [`CapState::covers`].
     #[must_use]
     pub fn covers(&self, action: ActionSlot, caps: &[Cap]) -> bool {
-        self.entry(action).is_none_or(|entry| lock(&entry).tally.covers(caps, Group::All))
+        self.entry(action)
+            .is_none_or(|entry| lock(&entry).tally.covers(caps, Group::All))
     }
 
     /// Replaces the tally of an action after its caps were edited. `log` holds every reaction up to
     /// `upto`, which must not lie before the last [`TotalCaps::settle`]; newer ones are kept from memory.
-    pub fn rebuild(&self, action: ActionSlot, caps: &[Cap], upto: Seq, log: impl IntoIterator<Item = (Moment, Reacted)>) {
-        let logged = log.into_iter().filter(|(at, reacted)| at.seq <= upto && reacted.action == action && !reacted.test);
-        let mut tally = CapState::rebuild(caps, Group::All, logged.map(|(at, r)| (r.reaction, r.channel, at.t)));
+    pub fn rebuild(
+        &self,
+        action: ActionSlot,
+        caps: &[Cap],
+        upto: Seq,
+        log: impl IntoIterator<Item = (Moment, Reacted)>,
+    ) {
+        let logged = log
+            .into_iter()
+            .filter(|(at, reacted)| at.seq <= upto && reacted.action == action && !reacted.test);
+        let mut tally = CapState::rebuild(
+            caps,
+            Group::All,
+            logged.map(|(at, r)| (r.reaction, r.channel, at.t)),
+        );
         let entry = self.entry_or_new(action);
         let mut entry = lock(&entry);
-        debug_assert!(upto >= entry.settled, "reactions between {upto:?} and {:?} would be lost", entry.settled);
+        debug_assert!(
+            upto >= entry.settled,
+            "reactions between {upto:?} and {:?} would be lost",
+            entry.settled
+        );
         for (_, (reaction, channel, t)) in entry.recent.range(Seq(upto.0 + 1)..) {
             tally.record(caps, Group::All, *reaction, *channel, *t);
         }
@@ -322,13 +295,19 @@ impl TotalCaps {
     /// What everybody has reacted to `action`; empty if nobody has.
     #[must_use]
     pub fn tally(&self, action: ActionSlot) -> CapState {
-        self.entry(action).map(|entry| lock(&entry).tally.clone()).unwrap_or_default()
+        self.entry(action)
+            .map(|entry| lock(&entry).tally.clone())
+            .unwrap_or_default()
     }
 
     /// Everything that has to survive a restart.
     #[must_use]
     pub fn snapshot(&self) -> TotalsSnapshot {
-        let mut actions: Vec<_> = self.all().into_iter().map(|(action, entry)| (action, lock(&entry).snapshot())).collect();
+        let mut actions: Vec<_> = self
+            .all()
+            .into_iter()
+            .map(|(action, entry)| (action, lock(&entry).snapshot()))
+            .collect();
         actions.sort_by_key(|(action, _)| *action);
         TotalsSnapshot { actions }
     }
@@ -341,7 +320,11 @@ impl TotalCaps {
             let entry = Entry {
                 tally: stored.tally,
                 settled: stored.settled,
-                recent: stored.recent.into_iter().map(|(seq, reaction, channel, t)| (seq, (reaction, channel, t))).collect(),
+                recent: stored
+                    .recent
+                    .into_iter()
+                    .map(|(seq, reaction, channel, t)| (seq, (reaction, channel, t)))
+                    .collect(),
                 ..Entry::default()
             };
             table.actions.insert(action, Arc::new(Mutex::new(entry)));
@@ -350,14 +333,10 @@ impl TotalCaps {
     }
 
     fn all(&self) -> Vec<(ActionSlot, Arc<Mutex<Entry>>)> {
-        self.actions.iter().map(|entry| (*entry.key(), Arc::clone(entry.value()))).collect()
-    }
-}
-
-impl Entry {
-    fn snapshot(&self) -> EntrySnapshot {
-        let recent = self.recent.iter().map(|(seq, (reaction, channel, t))| (*seq, *reaction, *channel, *t));
-        EntrySnapshot { tally: self.tally.clone(), settled: self.settled, recent: recent.collect() }
+        self.actions
+            .iter()
+            .map(|entry| (*entry.key(), Arc::clone(entry.value())))
+            .collect()
     }
 }
 
@@ -370,7 +349,8 @@ impl Totals for TotalCaps {
     }
 
     fn used(&self, action: ActionSlot, cap: &Cap, now: Millis) -> u64 {
-        self.entry(action).map_or(0, |entry| lock(&entry).tally.used(cap, now))
+        self.entry(action)
+            .map_or(0, |entry| lock(&entry).tally.used(cap, now))
     }
 }
 
@@ -381,25 +361,18 @@ pub struct TotalsSnapshot {
     actions: Vec<(ActionSlot, EntrySnapshot)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct EntrySnapshot {
-    tally: CapState,
-    settled: Seq,
-    recent: Vec<(Seq, Reaction, ChannelSlot, Millis)>,
-}
-
 impl TotalsSnapshot {
     /// The newest log position in it.
     #[must_use]
     pub fn newest(&self) -> Seq {
-        let newest = |entry: &EntrySnapshot| entry.recent.last().map_or(entry.settled, |(seq, ..)| *seq);
-        self.actions.iter().map(|(_, entry)| newest(entry)).max().unwrap_or_default()
+        let newest =
+            |entry: &EntrySnapshot| entry.recent.last().map_or(entry.settled, |(seq, ..)| *seq);
+        self.actions
+            .iter()
+            .map(|(_, entry)| newest(entry))
+            .max()
+            .unwrap_or_default()
     }
-}
-
-/// No invariant spans two statements that can panic, so the data behind a poisoned lock is sound.
-fn lock(entry: &Mutex<Entry>) -> MutexGuard<'_, Entry> {
-    entry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

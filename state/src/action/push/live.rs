@@ -1,10 +1,10 @@
 //! The live set of one session.
 
 use super::{
-    ActionRef, Candidates, Cause, DeliveredAction, Filter, Input, Offered, PushOp, RevokeReason, SUBSCRIPTIONS_MAX, Subs,
-    Subscription, TooMany, World,
+    ActionRef, Candidates, Cause, DeliveredAction, Filter, Input, Offered, PushOp, RevokeReason,
+    SUBSCRIPTIONS_MAX, Subs, Subscription, TooMany, World,
 };
-use crate::action::targeting::{Decision, View};
+use crate::action::targeting::View;
 use crate::event::{Props, Reaction};
 use crate::ids::{ActionSlot, ChannelSlot, DefId, Millis};
 use crate::value::{Value, ValueKey};
@@ -14,56 +14,46 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// One bit per subscription, in the order of their places.
-type Mask = u32;
+pub(super) type Mask = u32;
 
 /// Stands for list polls of the session, which have no frames.
-const POLL: Mask = 1 << 31;
+pub(super) const POLL: Mask = 1 << 31;
 
 /// Deliveries that ended, kept for the grace of an accept.
 const ENDED_MAX: usize = 32;
 
 /// Priority descending, then age, then id.
-type Rank = (Reverse<i64>, Millis, DefId);
+pub(super) type Rank = (Reverse<i64>, Millis, DefId);
 
 /// What a session holds. Size: one entry per action that is due, was closed, or has a time ahead at which
 /// it may come up.
 #[derive(Clone, Debug)]
 pub struct LiveSet {
-    channel: ChannelSlot,
-    context: Option<Props>,
-    subs: [Option<Subscription>; SUBSCRIPTIONS_MAX],
-    held: BTreeMap<ActionSlot, Held>,
+    pub(super) channel: ChannelSlot,
+    pub(super) context: Option<Props>,
+    pub(super) subs: [Option<Subscription>; SUBSCRIPTIONS_MAX],
+    pub(super) held: BTreeMap<ActionSlot, Held>,
     /// Deliveries that ended not long ago: action, delivery, when.
-    ended: VecDeque<(ActionSlot, u128, Millis)>,
+    pub(super) ended: VecDeque<(ActionSlot, u128, Millis)>,
 }
 
 /// What is known of one action. `live` and `closed` are disjoint parts of `due`.
 #[derive(Clone, Debug)]
-struct Held {
+pub(super) struct Held {
     /// Its targeting holds.
-    due: Mask,
+    pub(super) due: Mask,
     /// Sent and standing.
-    live: Mask,
+    pub(super) live: Mask,
     /// The person has answered it.
-    closed: Mask,
+    pub(super) closed: Mask,
     /// When that may change by itself.
-    until: Millis,
-    delivery: u128,
+    pub(super) until: Millis,
+    pub(super) delivery: u128,
     /// The version and content that were sent.
-    sent: (u64, u64),
-    id: DefId,
-    rank: Rank,
-    slot: Option<CompactString>,
-}
-
-/// What targeting says about one action for some subscriptions.
-struct Verdict {
-    due: Mask,
-    until: Millis,
-    /// Why it is not due for some.
-    reason: RevokeReason,
-    /// Its moment is now: what was closed opens again.
-    anew: bool,
+    pub(super) sent: (u64, u64),
+    pub(super) id: DefId,
+    pub(super) rank: Rank,
+    pub(super) slot: Option<CompactString>,
 }
 
 impl LiveSet {
@@ -71,7 +61,13 @@ impl LiveSet {
     #[must_use]
     pub fn new(channel: ChannelSlot, context: Option<Props>) -> Self {
         let subs = std::array::from_fn(|_| None);
-        Self { channel, context, subs, held: BTreeMap::new(), ended: VecDeque::new() }
+        Self {
+            channel,
+            context,
+            subs,
+            held: BTreeMap::new(),
+            ended: VecDeque::new(),
+        }
     }
 
     /// The channel.
@@ -108,19 +104,30 @@ impl LiveSet {
         if self.is_idle() {
             return Millis::MAX;
         }
-        self.held.values().map(|held| held.until).min().unwrap_or(Millis::MAX)
+        self.held
+            .values()
+            .map(|held| held.until)
+            .min()
+            .unwrap_or(Millis::MAX)
     }
 
     /// The actions whose time has come: candidates for [`Cause::Time`].
     #[must_use]
     pub fn ripe(&self, now: Millis) -> Vec<ActionSlot> {
-        self.held.iter().filter(|(_, held)| held.until <= now).map(|(slot, _)| *slot).collect()
+        self.held
+            .iter()
+            .filter(|(_, held)| held.until <= now)
+            .map(|(slot, _)| *slot)
+            .collect()
     }
 
     /// The delivery of an action, if it stands: live or answered, and still due.
     #[must_use]
     pub fn delivery(&self, action: ActionSlot) -> Option<u128> {
-        self.held.get(&action).filter(|held| held.live | held.closed != 0).map(|held| held.delivery)
+        self.held
+            .get(&action)
+            .filter(|held| held.live | held.closed != 0)
+            .map(|held| held.delivery)
     }
 
     /// The last instant at which this session knew `delivery` to be due: now if it still is.
@@ -129,7 +136,11 @@ impl LiveSet {
         if self.delivery(action) == Some(delivery) {
             return Some(now);
         }
-        self.ended.iter().rev().find(|(slot, id, _)| (*slot, *id) == (action, delivery)).map(|(_, _, at)| *at)
+        self.ended
+            .iter()
+            .rev()
+            .find(|(slot, id, _)| (*slot, *id) == (action, delivery))
+            .map(|(_, _, at)| *at)
     }
 
     /// Adds or replaces a subscription and returns what it starts with, best first. A replaced one starts
@@ -137,15 +148,33 @@ impl LiveSet {
     ///
     /// # Errors
     /// [`TooMany`].
-    pub fn subscribe(&mut self, sub: Subscription, world: &World<'_>, mint: &mut dyn FnMut() -> u128) -> Result<Vec<Offered>, TooMany> {
+    pub fn subscribe(
+        &mut self,
+        sub: Subscription,
+        world: &World<'_>,
+        mint: &mut dyn FnMut() -> u128,
+    ) -> Result<Vec<Offered>, TooMany> {
         self.unsubscribe(&sub.sub, world.now);
         let place = self.subs.iter().position(Option::is_none).ok_or(TooMany)?;
         self.subs[place] = Some(sub);
-        let input = Input { cause: Cause::Config, candidates: Candidates::All, event: None };
+        let input = Input {
+            cause: Cause::Config,
+            candidates: Candidates::All,
+            event: None,
+        };
         let ops = self.run(world, &input, 1 << place, mint);
         // A fresh subscription holds nothing, so nothing is revoked or updated.
         let entered = ops.into_iter().filter_map(|op| match op {
-            PushOp::Enter { slot, action, first, .. } => Some(Offered { slot, action, first }),
+            PushOp::Enter {
+                slot,
+                action,
+                first,
+                ..
+            } => Some(Offered {
+                slot,
+                action,
+                first,
+            }),
             PushOp::Update { .. } | PushOp::Revoke { .. } => None,
         });
         Ok(entered.collect())
@@ -153,7 +182,11 @@ impl LiveSet {
 
     /// Ends a subscription; the client forgets what it held. Returns whether there was one.
     pub fn unsubscribe(&mut self, sub: &str, now: Millis) -> bool {
-        let Some(place) = self.subs.iter().position(|other| other.as_ref().is_some_and(|other| other.sub == sub)) else {
+        let Some(place) = self
+            .subs
+            .iter()
+            .position(|other| other.as_ref().is_some_and(|other| other.sub == sub))
+        else {
             return false;
         };
         self.subs[place] = None;
@@ -174,15 +207,28 @@ impl LiveSet {
     /// What a subscription holds now, best first, as for a client that lost track. No delivery begins.
     #[must_use]
     pub fn holdings(&self, sub: &str, world: &World<'_>) -> Vec<DeliveredAction> {
-        let Some(place) = self.subs.iter().position(|other| other.as_ref().is_some_and(|other| other.sub == sub)) else {
+        let Some(place) = self
+            .subs
+            .iter()
+            .position(|other| other.as_ref().is_some_and(|other| other.sub == sub))
+        else {
             return Vec::new();
         };
         let bit = 1 << place;
-        let mut live: Vec<_> = self.held.iter().filter(|(_, held)| held.live & bit != 0).collect();
+        let mut live: Vec<_> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.live & bit != 0)
+            .collect();
         live.sort_by_key(|(_, held)| held.rank);
         let render = |(slot, held): (&ActionSlot, &Held)| {
             let action = world.actions.action(*slot)?;
-            Some(render(&action, held.delivery, self.channel, &self.view(*slot, None, world)))
+            Some(render(
+                &action,
+                held.delivery,
+                self.channel,
+                &self.view(*slot, None, world),
+            ))
         };
         live.into_iter().filter_map(render).collect()
     }
@@ -190,7 +236,10 @@ impl LiveSet {
     /// The person has answered an action: after accepted, declined and hidden it is closed here, without
     /// a revoke, until it is no longer due. Other reactions change nothing here.
     pub fn close(&mut self, action: ActionSlot, reaction: Reaction) {
-        let closes = matches!(reaction, Reaction::Accepted | Reaction::Declined | Reaction::Hidden);
+        let closes = matches!(
+            reaction,
+            Reaction::Accepted | Reaction::Declined | Reaction::Hidden
+        );
         if let (true, Some(held)) = (closes, self.held.get_mut(&action)) {
             held.closed |= held.live;
             held.live = 0;
@@ -200,14 +249,23 @@ impl LiveSet {
     /// Takes everything back, best first.
     pub fn revoke_all(&mut self, reason: RevokeReason, now: Millis) -> Vec<PushOp> {
         let held = std::mem::take(&mut self.held);
-        let mut live: Vec<_> = held.into_iter().filter(|(_, held)| held.live != 0).collect();
+        let mut live: Vec<_> = held
+            .into_iter()
+            .filter(|(_, held)| held.live != 0)
+            .collect();
         live.sort_by_key(|(_, held)| held.rank);
         let mut ops = Vec::new();
         for (slot, held) in live {
             note_end(&mut self.ended, slot, held.delivery, now);
             let subs = self.names(held.live);
             if !subs.is_empty() {
-                ops.push(PushOp::Revoke { slot, id: held.id, subs, delivery_id: held.delivery, reason });
+                ops.push(PushOp::Revoke {
+                    slot,
+                    id: held.id,
+                    subs,
+                    delivery_id: held.delivery,
+                    reason,
+                });
             }
         }
         ops
@@ -215,16 +273,33 @@ impl LiveSet {
 
     /// Brings the set up to date after an input and returns the frames to send: first what is taken back,
     /// then what comes up or changes, each best first; at most one of each kind per action.
-    pub fn evaluate(&mut self, world: &World<'_>, input: &Input<'_>, mint: &mut dyn FnMut() -> u128) -> Vec<PushOp> {
+    pub fn evaluate(
+        &mut self,
+        world: &World<'_>,
+        input: &Input<'_>,
+        mint: &mut dyn FnMut() -> u128,
+    ) -> Vec<PushOp> {
         self.run(world, input, self.mask(), mint)
     }
 
     /// A list poll: what is due now of a kind, best first. An action that a subscription or an earlier
     /// poll of this session holds comes with the same delivery.
-    pub fn poll(&mut self, filter: &Filter, context: Option<&Props>, world: &World<'_>, mint: &mut dyn FnMut() -> u128) -> Vec<Offered> {
+    pub fn poll(
+        &mut self,
+        filter: &Filter,
+        context: Option<&Props>,
+        world: &World<'_>,
+        mint: &mut dyn FnMut() -> u128,
+    ) -> Vec<Offered> {
         let mut offers: Vec<(Rank, ActionRef<'_>)> = Vec::new();
         for slot in world.actions.of_channel(self.channel) {
-            let Some(action) = world.actions.action(*slot).filter(|action| filter.matches(action.def)) else { continue };
+            let Some(action) = world
+                .actions
+                .action(*slot)
+                .filter(|action| filter.matches(action.def))
+            else {
+                continue;
+            };
             let stands = self.held.get(slot).is_some_and(|held| held.live != 0);
             let view = self.view(*slot, context, world);
             let momentary = !action.def.on_event.is_empty();
@@ -244,7 +319,10 @@ impl LiveSet {
                 }
                 taken.push(slot);
             }
-            let held = self.held.entry(action.slot).or_insert_with(|| Held::new(action));
+            let held = self
+                .held
+                .entry(action.slot)
+                .or_insert_with(|| Held::new(action));
             held.due |= POLL;
             if held.closed & POLL != 0 {
                 continue;
@@ -256,217 +334,59 @@ impl LiveSet {
             held.live |= POLL;
             let delivery = held.delivery;
             let view = self.view(action.slot, context, world);
-            offered.push(Offered { slot: action.slot, action: render(action, delivery, self.channel, &view), first });
+            offered.push(Offered {
+                slot: action.slot,
+                action: render(action, delivery, self.channel, &view),
+                first,
+            });
         }
         self.tidy();
         offered
     }
 
-    fn mask(&self) -> Mask {
-        self.subs.iter().enumerate().filter(|(_, sub)| sub.is_some()).fold(0, |mask, (place, _)| mask | 1 << place)
+    pub(super) fn mask(&self) -> Mask {
+        self.subs
+            .iter()
+            .enumerate()
+            .filter(|(_, sub)| sub.is_some())
+            .fold(0, |mask, (place, _)| mask | 1 << place)
     }
 
-    fn names(&self, mask: Mask) -> Subs {
-        let asked = self.subs.iter().enumerate().filter(|(place, _)| mask & (1 << place) != 0);
-        asked.filter_map(|(_, sub)| sub.as_ref().map(|sub| sub.sub.clone())).collect()
+    pub(super) fn names(&self, mask: Mask) -> Subs {
+        let asked = self
+            .subs
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| mask & (1 << place) != 0);
+        asked
+            .filter_map(|(_, sub)| sub.as_ref().map(|sub| sub.sub.clone()))
+            .collect()
     }
 
-    fn view<'w>(&self, action: ActionSlot, context: Option<&'w Props>, world: &World<'w>) -> View<'w> {
-        View { action, channel: self.channel, now: world.now, person: world.person, context, totals: world.totals }
-    }
-
-    fn run(&mut self, world: &World<'_>, input: &Input<'_>, mask: Mask, mint: &mut dyn FnMut() -> u128) -> Vec<PushOp> {
-        if mask == 0 {
-            return Vec::new();
-        }
-        let mut touched: Vec<ActionSlot> = match input.candidates {
-            Candidates::All => world.actions.of_channel(self.channel).iter().chain(self.held.keys()).copied().collect(),
-            Candidates::These(slots) => slots.to_vec(),
-        };
-        touched.sort_unstable();
-        touched.dedup();
-        let mut reasons: BTreeMap<ActionSlot, RevokeReason> = BTreeMap::new();
-        let mut contested: Vec<CompactString> = Vec::new();
-        for slot in touched {
-            let action = world.actions.action(slot);
-            let verdict = self.judge(slot, action.as_ref(), world, input, mask);
-            let whole = mask == self.mask();
-            let held = match (self.held.get_mut(&slot), &action) {
-                (Some(held), _) => held,
-                (None, Some(action)) if verdict.due != 0 || verdict.until != Millis::MAX => {
-                    self.held.entry(slot).or_insert_with(|| Held::new(action))
-                }
-                (None, _) => continue,
-            };
-            contested.extend(held.slot.clone());
-            if let Some(action) = &action {
-                (held.id, held.rank, held.slot) = (action.id, rank(action), action.def.slot.clone());
-                contested.extend(held.slot.clone());
-            }
-            let answered = held.closed != 0;
-            held.due = (held.due & !mask) | verdict.due;
-            held.closed &= held.due & !(if verdict.anew { verdict.due } else { 0 });
-            held.until = if whole { verdict.until } else { held.until.min(verdict.until) };
-            if answered && held.live | held.closed == 0 {
-                note_end(&mut self.ended, slot, held.delivery, world.now);
-            }
-            reasons.insert(slot, verdict.reason);
-        }
-        // An action that was touched may give its slot to another that was not, or take it.
-        let in_contest = |held: &Held| held.slot.as_ref().is_some_and(|slot| contested.contains(slot));
-        let affected = self.held.iter().filter(|(slot, held)| reasons.contains_key(slot) || in_contest(held));
-        let mut affected: Vec<(Rank, ActionSlot)> = affected.map(|(slot, held)| (held.rank, *slot)).collect();
-        affected.sort_unstable();
-        let mut turn = Turn { world, mask, mint, taken: Vec::new(), revokes: Vec::new(), enters: Vec::new() };
-        for (_, slot) in affected {
-            let reason = reasons.get(&slot).copied().unwrap_or(RevokeReason::Superseded);
-            self.settle(slot, reason, &mut turn);
-        }
-        let Turn { mut revokes, enters, .. } = turn;
-        revokes.extend(enters);
-        self.tidy();
-        revokes
-    }
-
-    /// Asks the targeting of one action for the subscriptions in `mask`.
-    fn judge(&self, slot: ActionSlot, action: Option<&ActionRef<'_>>, world: &World<'_>, input: &Input<'_>, mask: Mask) -> Verdict {
-        let gone = Verdict { due: 0, until: Millis::MAX, reason: RevokeReason::Deleted, anew: false };
-        let Some(ActionRef { def, .. }) = action else { return gone };
-        let live = self.held.get(&slot).map_or(0, |held| held.live);
-        let momentary = !def.on_event.is_empty();
-        let anew = input.event.is_some_and(|event| def.on_event.contains(&event));
-        let per_context = def.reads_context(self.channel);
-        let mut shared: Option<Decision> = None;
-        let mut reason = None;
-        let mut verdict = Verdict { anew, ..gone };
-        for (place, sub) in self.subs.iter().enumerate() {
-            let bit = 1 << place;
-            let Some(sub) = sub.as_ref().filter(|_| mask & bit != 0) else { continue };
-            if !sub.filter.matches(def) || (momentary && !anew && live & bit == 0) {
-                continue;
-            }
-            let decision = match shared {
-                Some(decision) if !per_context => decision,
-                _ => def.decide(&self.view(slot, sub.context.as_ref().or(self.context.as_ref()), world), live != 0),
-            };
-            shared = Some(decision);
-            verdict.until = verdict.until.min(decision.until);
-            match decision.blocked {
-                None => verdict.due |= bit,
-                Some(blocked) => reason = reason.or(Some(RevokeReason::from(blocked))),
-            }
-        }
-        // An action that waits for an event and does not stand has nothing to wake up for.
-        if momentary && verdict.due == 0 {
-            verdict.until = Millis::MAX;
-        }
-        verdict.reason = match input.cause {
-            Cause::Identity => RevokeReason::IdentityChanged,
-            _ => reason.unwrap_or(RevokeReason::Targeting),
-        };
-        verdict
-    }
-
-    /// Makes what one action holds what it should hold, and notes the frames. Called best first, so that
-    /// whoever comes first to a free slot has it.
-    fn settle(&mut self, slot: ActionSlot, reason: RevokeReason, turn: &mut Turn<'_, '_>) {
-        let mask = turn.mask;
-        let Some(held) = self.held.get_mut(&slot) else { return };
-        let wins = match &held.slot {
-            None => mask,
-            Some(name) => turn.win(name, held.due & mask),
-        };
-        let before = held.live;
-        let want = held.due & !held.closed & wins & mask;
-        let (leave, enter, stay) = (before & mask & !want, want & !before, before & want);
-        held.live = (before & !mask) | want;
-        let others = before & !leave;
-        let ended = leave != 0 && others & !POLL == 0;
-        if ended {
-            // For polls too: what comes up again is a new delivery.
-            held.live &= !POLL;
-            note_end(&mut self.ended, slot, held.delivery, turn.world.now);
-        }
-        let (id, delivery_id, beaten) = (held.id, held.delivery, leave & held.due);
-        let first = enter != 0 && (ended || others == 0);
-        if first {
-            held.delivery = (turn.mint)();
-        }
-        for (bits, reason) in [(leave & !beaten, reason), (beaten, RevokeReason::Superseded)] {
-            if bits != 0 {
-                turn.revokes.push(PushOp::Revoke { slot, id, subs: self.names(bits), delivery_id, reason });
-            }
-        }
-        self.send(slot, enter, stay, first, turn);
-        if let (Some(held), Some(action)) = (self.held.get_mut(&slot), turn.world.actions.action(slot))
-            && !action.def.on_event.is_empty()
-        {
-            // Its moment passes with this input: it does not wait behind another.
-            held.due &= held.live | held.closed;
+    pub(super) fn view<'w>(
+        &self,
+        action: ActionSlot,
+        context: Option<&'w Props>,
+        world: &World<'w>,
+    ) -> View<'w> {
+        View {
+            action,
+            channel: self.channel,
+            now: world.now,
+            person: world.person,
+            context,
+            totals: world.totals,
         }
     }
 
-    /// Notes what one action sends: to those for whom it came up, and again where its content changed.
-    fn send(&mut self, slot: ActionSlot, enter: Mask, stay: Mask, first: bool, turn: &mut Turn<'_, '_>) {
-        let Some(action) = turn.world.actions.action(slot).filter(|_| enter | stay != 0) else { return };
-        let Some(held) = self.held.get(&slot) else { return };
-        let fixed = held.sent.0 == action.version && action.def.properties.is_fixed(self.channel);
-        if enter == 0 && fixed {
-            return;
-        }
-        let view = self.view(slot, self.context.as_ref(), turn.world);
-        let delivered = render(&action, held.delivery, self.channel, &view);
-        let sent = (action.version, content(&delivered.properties));
-        let changed = !first && sent != held.sent;
-        let bits = enter | if changed { stay } else { 0 };
-        // A subscription that is not looked at now still has the old content.
-        let all_know = held.live & !POLL & !turn.mask == 0;
-        let subs = self.names(bits);
-        if let (true, Some(held)) = (all_know, self.held.get_mut(&slot)) {
-            held.sent = sent;
-        }
-        if enter != 0 {
-            turn.enters.push(PushOp::Enter { slot, subs, action: delivered, first });
-        } else if changed {
-            turn.enters.push(PushOp::Update { slot, subs, action: delivered });
-        }
-    }
-
-    fn tidy(&mut self) {
-        self.held.retain(|_, held| held.due | held.live | held.closed != 0 || held.until != Millis::MAX);
-    }
-}
-
-/// One evaluation under way.
-struct Turn<'w, 'm> {
-    world: &'m World<'w>,
-    mask: Mask,
-    mint: &'m mut dyn FnMut() -> u128,
-    /// Which subscriptions have found somebody for a slot.
-    taken: Vec<(CompactString, Mask)>,
-    revokes: Vec<PushOp>,
-    enters: Vec<PushOp>,
-}
-
-impl Turn<'_, '_> {
-    /// The subscriptions among `due` in which the slot is still free; from now on it is taken in all.
-    fn win(&mut self, name: &CompactString, due: Mask) -> Mask {
-        match self.taken.iter_mut().find(|(other, _)| other == name) {
-            Some((_, taken)) => {
-                let free = due & !*taken;
-                *taken |= due;
-                free
-            }
-            None => {
-                self.taken.push((name.clone(), due));
-                due
-            }
-        }
+    pub(super) fn tidy(&mut self) {
+        self.held
+            .retain(|_, held| held.due | held.live | held.closed != 0 || held.until != Millis::MAX);
     }
 }
 
 impl Held {
-    fn new(action: &ActionRef<'_>) -> Self {
+    pub(super) fn new(action: &ActionRef<'_>) -> Self {
         Self {
             due: 0,
             live: 0,
@@ -487,11 +407,20 @@ impl Held {
     }
 }
 
-fn rank(action: &ActionRef<'_>) -> Rank {
-    (Reverse(action.def.priority), action.def.created_at, action.id)
+pub(super) fn rank(action: &ActionRef<'_>) -> Rank {
+    (
+        Reverse(action.def.priority),
+        action.def.created_at,
+        action.id,
+    )
 }
 
-fn render(action: &ActionRef<'_>, delivery_id: u128, channel: ChannelSlot, view: &View<'_>) -> DeliveredAction {
+pub(super) fn render(
+    action: &ActionRef<'_>,
+    delivery_id: u128,
+    channel: ChannelSlot,
+    view: &View<'_>,
+) -> DeliveredAction {
     DeliveredAction {
         delivery_id,
         id: action.id,
@@ -503,7 +432,7 @@ fn render(action: &ActionRef<'_>, delivery_id: u128, channel: ChannelSlot, view:
 }
 
 /// A hash of what was sent, to notice a change. It lives no longer than the process.
-fn content(properties: &[(CompactString, Value)]) -> u64 {
+pub(super) fn content(properties: &[(CompactString, Value)]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (name, value) in properties {
         name.hash(&mut hasher);
@@ -512,7 +441,12 @@ fn content(properties: &[(CompactString, Value)]) -> u64 {
     hasher.finish()
 }
 
-fn note_end(ended: &mut VecDeque<(ActionSlot, u128, Millis)>, slot: ActionSlot, delivery: u128, at: Millis) {
+pub(super) fn note_end(
+    ended: &mut VecDeque<(ActionSlot, u128, Millis)>,
+    slot: ActionSlot,
+    delivery: u128,
+    at: Millis,
+) {
     if ended.len() == ENDED_MAX {
         ended.pop_front();
     }
