@@ -107,6 +107,8 @@ impl CountDef {
         let mut changed = false;
         for (from, until) in spans(&self.matcher.condition, facts, now.max(from), until) {
             if from <= now {
+                // Ends that have passed and changed nothing are still listed.
+                timed.drop_over(now);
                 timed.begin(until, self.enough());
                 changed = true;
             } else {
@@ -129,8 +131,7 @@ impl CountDef {
                 timed.begin(until, self.enough());
             }
         }
-        let over = timed.ends.partition_point(|end| *end <= now);
-        timed.ends.drain(..over);
+        timed.drop_over(now);
         // Asked once, so that a timer that nobody answers does not fire for ever.
         timed.unlisted.take_if(|unlisted| *unlisted <= now).is_some()
     }
@@ -192,6 +193,11 @@ impl CountDef {
 }
 
 impl Timed {
+    fn drop_over(&mut self, now: Millis) {
+        let over = self.ends.partition_point(|end| *end <= now);
+        self.ends.drain(..over);
+    }
+
     fn begin(&mut self, until: Millis, enough: u32) {
         let at = self.ends.partition_point(|end| *end <= until);
         self.ends.insert(at, until);

@@ -1,6 +1,11 @@
 //! The rig that drives a definition like the engine does, the oracles, and the cases.
 
 mod audience_cases;
+mod chains;
+mod conditions;
+mod members;
 mod names;
+mod random;
 mod rig;
 mod trait_cases;
+mod values;
