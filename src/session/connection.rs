@@ -27,6 +27,8 @@ pub struct Connection {
     answers: Answers,
     pushes: VecDeque<PushFrame>,
     frames: Vec<String>,
+    /// Codes of what was turned away before the engine saw it, for the metrics.
+    refusals: Vec<&'static str>,
     malformed: u32,
     close: Option<Close>,
     liveness: Liveness,
@@ -64,6 +66,7 @@ impl Connection {
             answers: Answers::default(),
             pushes: VecDeque::new(),
             frames: Vec::new(),
+            refusals: Vec::new(),
             malformed: 0,
             close: None,
             liveness: Liveness::new(&settings, now),
@@ -110,10 +113,10 @@ impl Connection {
         self.frames.drain(..)
     }
 
-    /// Whether there is something to send.
-    #[must_use]
-    pub fn has_frames(&self) -> bool {
-        !self.frames.is_empty()
+    /// The codes of what was turned away since this was last asked, but for events that the engine
+    /// turned away: it counts those itself.
+    pub fn take_refusals(&mut self) -> std::vec::Drain<'_, &'static str> {
+        self.refusals.drain(..)
     }
 
     /// Time passed. Returns whether to send a protocol ping.
@@ -208,6 +211,7 @@ impl Connection {
 
     /// An `error` frame that answers a frame, in its turn.
     fn error(&mut self, id: Option<&str>, rejection: &Rejection, credit: u32, now: Micros) {
+        self.refusals.push(rejection.code);
         let mut text = String::with_capacity(192);
         codec::error(&mut text, id, rejection, false);
         self.answers.frame(0, credit, now, text);
@@ -216,6 +220,7 @@ impl Connection {
     /// An `error` frame before a close. Answers that still wait for the journal are given up: the client
     /// sends those messages again.
     fn fatal(&mut self, id: Option<&str>, rejection: &Rejection, close: Close) {
+        self.refusals.push(rejection.code);
         let mut text = String::with_capacity(192);
         codec::error(&mut text, id, rejection, true);
         self.frames.push(text);
@@ -234,6 +239,7 @@ impl Connection {
     fn pay<'m>(&mut self, id: Option<&str>, cost: u32, now: Micros, about: impl Iterator<Item = &'m str>) -> bool {
         let Err(breach) = self.credit.spend(cost, now) else { return true };
         let rejection = Rejection::flow_exceeded(cost, breach.available);
+        self.refusals.push(rejection.code);
         let mut text = String::with_capacity(192);
         codec::error_about(&mut text, id, &rejection, breach.fatal, about);
         if breach.fatal {
@@ -273,8 +279,8 @@ impl Connection {
                 );
                 self.frames.push(text);
                 self.compact = hello.compact;
-                self.context = hello.context.map(str::to_owned);
-                let Opened { user_id, secret, session, .. } = opened;
+                let Opened { user_id, secret, session, context, .. } = opened;
+                self.context = context;
                 self.who = Some(Who { user_id, secret, session });
                 self.liveness.greeted();
             }
@@ -318,7 +324,7 @@ impl Connection {
         let done = if too_long {
             Done::rejected(Rejection::payload_too_large("message", len, limits::EVENT_BYTES))
         } else {
-            self.perform(kind, fields, None, up)
+            self.perform(kind, fields, false, None, up)
         };
         match (kind, done.outcome) {
             (MessageKind::Track, outcome) => self.answers.result(done.seq, 1, now, id, outcome),
@@ -378,17 +384,30 @@ impl Connection {
             Ok(kind) if kind != MessageKind::Identify && fields.weight() > limits::EVENT_BYTES => {
                 Done::rejected(Rejection::payload_too_large("message", fields.weight(), limits::EVENT_BYTES))
             }
-            Ok(kind) => self.perform(kind, fields, sent_at, up),
+            Ok(kind) => self.perform(kind, fields, true, sent_at, up),
         }
     }
 
-    fn perform(&mut self, kind: MessageKind, fields: &Fields<'_>, sent_at: Option<&str>, up: &mut impl Upstream) -> Done {
+    fn perform(
+        &mut self,
+        kind: MessageKind,
+        fields: &Fields<'_>,
+        in_batch: bool,
+        sent_at: Option<&str>,
+        up: &mut impl Upstream,
+    ) -> Done {
         let result = match kind {
             MessageKind::Track => self.track(fields, sent_at, up),
             MessageKind::Identify => self.identify(fields, sent_at, up),
             MessageKind::Act => self.act(fields, up),
         };
-        result.unwrap_or_else(Done::rejected)
+        result.unwrap_or_else(|rejection| {
+            // Outside a batch an identify or act is answered by an `error`, which counts it.
+            if in_batch || kind == MessageKind::Track {
+                self.refusals.push(rejection.code);
+            }
+            Done::rejected(rejection)
+        })
     }
 
     /// Whose message this is: the id captured when it was made, or the connection's.

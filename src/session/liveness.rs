@@ -50,13 +50,12 @@ impl Liveness {
         self.greeted = true;
     }
 
-    /// The socket takes no more output, or does again.
-    pub fn stuck(&mut self, stuck: bool, now: Micros) {
-        match (stuck, self.stuck_since) {
-            (true, None) => self.stuck_since = Some(now),
-            (false, Some(_)) => self.stuck_since = None,
-            _ => {}
-        }
+    /// How the output stands: whether some waits, and whether the peer took some since the last look.
+    pub fn output(&mut self, waiting: bool, moved: bool, now: Micros) {
+        self.stuck_since = match self.stuck_since {
+            Some(since) if waiting && !moved => Some(since),
+            _ => waiting.then_some(now),
+        };
     }
 
     fn idle_at(&self) -> Micros {
@@ -131,11 +130,14 @@ mod tests {
     fn a_socket_that_drains_nothing_is_slow() {
         let mut liveness = opened();
         liveness.greeted();
-        liveness.stuck(true, at(1_000));
-        liveness.stuck(true, at(20_000));
+        liveness.output(true, true, at(1_000));
+        liveness.output(true, false, at(20_000));
         liveness.heard(at(30_000));
+        assert_eq!(liveness.due(at(30_999)), Due::Ping);
         assert_eq!(liveness.due(at(31_000)), Due::Close(Close::SlowConsumer));
-        liveness.stuck(false, at(31_000));
-        assert_eq!(liveness.due(at(31_000)), Due::Ping);
+        liveness.output(true, true, at(31_000));
+        assert_eq!(liveness.due(at(31_000)), Due::Nothing, "it took some");
+        liveness.output(false, false, at(32_000));
+        assert_eq!(liveness.slow_at(), Micros::MAX);
     }
 }

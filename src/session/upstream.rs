@@ -25,6 +25,8 @@ pub struct Opened {
     pub secret: bool,
     /// The id by which the engine knows the session.
     pub session: u64,
+    /// The connection context, as JSON text: a resumed session keeps the one it had.
+    pub context: Option<String>,
 }
 
 /// The engine, as one connection sees it: it knows the token and the session that belong to it.

@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::journal::meters as journal;
 use crate::session::Close;
-use crate::wire::rejection::{CODES, Rejection};
+use crate::wire::rejection::CODES;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,15 +261,11 @@ pub fn events_dropped() {
 /// An event was turned away.
 pub fn events_rejected(code: &str) {
     handles().events[3].increment(1);
-    reject(code);
+    refused(code);
 }
 
-/// Any message was turned away.
-pub fn rejected(rejection: &Rejection) {
-    reject(rejection.code);
-}
-
-fn reject(code: &str) {
+/// Something other than an event was turned away, or an event before the engine saw it.
+pub fn refused(code: &str) {
     if let Some(i) = CODES.iter().position(|known| known.code == code) {
         handles().rejects[i].increment(1);
     }

@@ -4,11 +4,10 @@
 
 use std::fmt::Write;
 
-use lodestone_state::action::push::DeliveredAction;
+use lodestone_state::action::push::{DeliveredAction, delivery_text};
 use lodestone_state::ids::Millis;
 use lodestone_state::schema::FieldError;
 
-use super::ids;
 use super::rejection::Rejection;
 use crate::push::frame::PushFrame;
 
@@ -59,6 +58,10 @@ fn write_list<T>(out: &mut String, items: impl IntoIterator<Item = T>, mut each:
         each(out, item);
     }
     out.push(']');
+}
+
+fn write_uuid(out: &mut String, id: u128) {
+    out.push_str(uuid::Uuid::from_u128(id).hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
 }
 
 fn write_time(out: &mut String, at: Millis) {
@@ -161,7 +164,7 @@ pub fn ack_result(out: &mut String, first: bool, id: Option<&str>, outcome: &Out
     let with_event = |out: &mut String, event_id: &Option<u128>| {
         if let Some(event_id) = event_id {
             out.push_str(r#","eventId":""#);
-            ids::write_event_id(out, *event_id);
+            write_uuid(out, *event_id);
             out.push('"');
         }
     };
@@ -262,15 +265,8 @@ pub fn write_details(out: &mut String, details: &[FieldError]) {
 
 /// Appends an action as clients see it.
 pub fn action(out: &mut String, action: &DeliveredAction) {
-    out.push_str(r#"{"deliveryId":""#);
-    ids::write_delivery_id(out, action.delivery_id);
-    out.push_str(r#"","id":""#);
-    ids::write_event_id(out, action.id.0);
-    out.push_str(r#"","type":"#);
-    write_text(out, &action.type_name);
-    number(out, format_args!(r#","version":{},"tags":"#, action.version));
-    write_list(out, &action.tags, |out, tag| write_text(out, tag));
-    number(out, format_args!(r#","properties":{},"priority":{}}}"#, action.properties, action.priority));
+    // Text keys and values that are JSON already: serialising cannot fail.
+    out.push_str(&serde_json::to_string(action).expect("an action is JSON"));
 }
 
 /// Appends a list of actions: the body of a poll.
@@ -286,11 +282,11 @@ fn write_subs(out: &mut String, subs: &[String]) {
 /// Appends a frame of the server's own accord.
 pub fn push(out: &mut String, frame: &PushFrame) {
     match frame {
-        PushFrame::Action { seq, subs, cause, action: pushed } => {
+        PushFrame::Action { seq, subs, cause, action: pushed, .. } => {
             number(out, format_args!(r#"{{"t":"action","seq":{seq}"#));
             write_subs(out, subs);
             out.push_str(r#","cause":"#);
-            write_text(out, cause.as_str());
+            write_text(out, cause.word());
             out.push_str(r#","action":"#);
             action(out, pushed);
         }
@@ -298,13 +294,13 @@ pub fn push(out: &mut String, frame: &PushFrame) {
             number(out, format_args!(r#"{{"t":"action_revoked","seq":{seq}"#));
             write_subs(out, subs);
             out.push_str(r#","actionId":""#);
-            ids::write_event_id(out, action_id.0);
-            out.push_str(r#"","deliveryId":""#);
-            ids::write_delivery_id(out, *delivery_id);
-            out.push_str(r#"","reason":"#);
-            write_text(out, reason.as_str());
+            write_uuid(out, action_id.0);
+            out.push_str(r#"","deliveryId":"#);
+            write_text(out, &delivery_text(*delivery_id));
+            out.push_str(r#","reason":"#);
+            write_text(out, reason.word());
         }
-        PushFrame::Subscribed { seq, id, sub, actions: due } => {
+        PushFrame::Subscribed { seq, id, sub, actions: due, .. } => {
             out.push_str(r#"{"t":"subscribed","id":"#);
             write_optional(out, id.as_deref());
             out.push_str(r#","sub":"#);
@@ -342,6 +338,7 @@ pub fn push(out: &mut String, frame: &PushFrame) {
 mod tests {
     use super::*;
     use lodestone_state::ids::DefId;
+    use lodestone_state::value::Value;
 
     fn written(write: impl FnOnce(&mut String)) -> String {
         let mut out = String::new();
@@ -412,20 +409,19 @@ mod tests {
             delivery_id: 2,
             id: DefId(1),
             type_name: "notification".into(),
-            version: 1,
-            tags: vec!["home".into()],
-            properties: serde_json::json!({"title": "Hi"}),
-            priority: 5,
+            type_version: 1,
+            tags: ["home".into()].into(),
+            properties: vec![("title".into(), Value::Str("Hi".into()))],
         };
         let out = written(|out| {
-            push(out, &PushFrame::Subscribed { seq: 43, id: None, sub: "s1".into(), actions: vec![action.clone()] });
+            push(out, &PushFrame::Subscribed { seq: 43, id: None, sub: "s1".into(), actions: vec![action.clone()], first: vec![] });
         });
         assert_eq!(
             out,
             concat!(
                 r#"{"t":"subscribed","id":null,"sub":"s1","seq":43,"actions":[{"deliveryId":"im_00000000000000000000000000000002","#,
                 r#""id":"00000000-0000-0000-0000-000000000001","type":"notification","version":1,"tags":["home"],"#,
-                r#""properties":{"title":"Hi"},"priority":5}]}"#
+                r#""properties":{"title":"Hi"}}]}"#
             )
         );
         let out = written(|out| {

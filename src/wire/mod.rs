@@ -3,9 +3,9 @@
 //! Client frames are parsed in one pass over borrowed text; server frames are written straight into a
 //! string. The shapes are drawn in `docs/protocol.md`.
 
+pub mod attractify;
 pub mod codec;
 pub mod frame;
-pub mod ids;
 pub mod limits;
 pub mod rejection;
 

@@ -39,6 +39,7 @@ impl Upstream for Fake {
             is_anonymous,
             secret: self.secret,
             session: 7,
+            context: hello.context.map(str::to_owned),
         })
     }
 
