@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A file system, as far as the journal uses one.
 pub trait Disk: Send + Sync {
-    /// Creates the folder and its parents; an existing one is fine.
+    /// Creates the folder and its parents, durable; an existing one is fine.
     ///
     /// # Errors
     /// Whatever the system says.
@@ -84,7 +84,17 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        fs::create_dir_all(dir)?;
+        // Its name stands in the parent: without this a power failure could take the folder with all that
+        // was synced inside. The one above is synced for the case that both are new.
+        for parent in fs::canonicalize(dir)?.ancestors().skip(1).take(2) {
+            match fs::File::open(parent).and_then(|folder| folder.sync_all()) {
+                // A folder that we may pass through but not open was there before us.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other?,
+            }
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -101,11 +111,21 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(fs::OpenOptions::new().read(true).write(writable).open(path)?)))
+        Ok(Arc::new(RealFile(
+            fs::OpenOptions::new()
+                .read(true)
+                .write(writable)
+                .open(path)?,
+        )))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
         Ok(Arc::new(RealFile(file)))
     }
 

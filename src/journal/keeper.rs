@@ -2,7 +2,8 @@
 
 use super::disk::DiskFile;
 use super::error::Error;
-use super::{Inner, segment};
+use super::inner::Inner;
+use super::segment;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +29,18 @@ struct State {
 
 impl Desk {
     pub(super) fn new(next: u64) -> Self {
-        let state = State { next, ready: None, urgent: false, released: 0, stop: false };
-        Self { state: Mutex::new(state), changed: Condvar::new(), starved: AtomicBool::new(false) }
+        let state = State {
+            next,
+            ready: None,
+            urgent: false,
+            released: 0,
+            stop: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            starved: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn starved(&self) -> bool {
@@ -56,7 +67,8 @@ impl Desk {
         if state.ready.is_none() && !state.stop {
             state.urgent = true;
             self.changed.notify_all();
-            self.changed.wait_while_for(&mut state, |s| s.ready.is_none() && !s.stop, patience);
+            self.changed
+                .wait_while_for(&mut state, |s| s.ready.is_none() && !s.stop, patience);
         }
         state.urgent = state.urgent && state.ready.is_none();
         let ready = state.ready.take();
@@ -92,7 +104,11 @@ pub(super) fn run(inner: &Inner) {
             return;
         }
         if waiting && state.urgent {
-            desk.changed.wait_while_for(&mut state, |s| !s.stop, inner.options.space_check.min(Duration::from_millis(50)));
+            desk.changed.wait_while_for(
+                &mut state,
+                |s| !s.stop,
+                inner.options.space_check.min(Duration::from_millis(50)),
+            );
         }
     }
 }
@@ -100,7 +116,11 @@ pub(super) fn run(inner: &Inner) {
 fn turn(inner: &Inner, released: &mut u64) -> Result<(), Error> {
     let (upto, wanted, urgent) = {
         let state = inner.desk.state.lock();
-        (state.released, state.ready.is_none().then_some(state.next), state.urgent)
+        (
+            state.released,
+            state.ready.is_none().then_some(state.next),
+            state.urgent,
+        )
     };
     // Removing first: it may make the room that preparing needs.
     if upto > *released {
@@ -118,8 +138,16 @@ fn prepare(inner: &Inner, index: u64, urgent: bool) -> Result<(), Error> {
     let bytes = inner.options.segment_bytes;
     let spared = segment::path(&inner.dir, index);
     let exists = inner.disk.open(&spared, false).is_ok();
-    let needed = if urgent || exists { 0 } else { bytes.saturating_add(inner.options.min_free_bytes) };
-    if inner.disk.free_bytes(&inner.dir).is_ok_and(|free| free < needed) {
+    let needed = if urgent || exists {
+        0
+    } else {
+        bytes.saturating_add(inner.options.min_free_bytes)
+    };
+    if inner
+        .disk
+        .free_bytes(&inner.dir)
+        .is_ok_and(|free| free < needed)
+    {
         inner.desk.starved.store(true, Ordering::Relaxed);
         return Ok(());
     }
@@ -167,5 +195,8 @@ fn remove_released(inner: &Inner, upto: u64) -> Result<(), Error> {
             tracing::warn!(segment = segment.index, %error, "journal: cannot remove a released segment");
         }
     }
-    inner.disk.sync_dir(&inner.dir).map_err(super::error::io("sync", &inner.dir))
+    inner
+        .disk
+        .sync_dir(&inner.dir)
+        .map_err(super::error::io("sync", &inner.dir))
 }

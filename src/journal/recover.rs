@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::{Error, io};
-use super::format::{GROUP_HEADER, SEGMENT_HEADER, SegmentStart, VERSION, records};
+use super::format::{SEGMENT_HEADER, SegmentStart, VERSION};
 use super::segment::{self, Contents, Window};
 use super::watermark::Mark;
 use lodestone_state::ids::Seq;
@@ -52,26 +52,45 @@ pub(super) struct Survey {
 /// before has been synced).
 pub(super) fn survey(dir: &Path, mark: Mark, disk: &dyn Disk) -> Result<Survey, Error> {
     let mut found = Survey::default();
-    let (released, live): (Vec<u64>, Vec<u64>) =
-        segment::list(dir, disk)?.into_iter().partition(|index| *index < mark.base_segment);
+    let (released, live): (Vec<u64>, Vec<u64>) = segment::list(dir, disk)?
+        .into_iter()
+        .partition(|index| *index < mark.base_segment);
     found.released = released;
-    let mut next = Next { index: mark.base_segment, seq: mark.base_seq, chain: None };
+    let mut next = Next {
+        index: mark.base_segment,
+        seq: mark.base_seq,
+        chain: None,
+    };
     for (at, index) in live.iter().copied().enumerate() {
         let mut window = Window::open(dir, index, disk)?;
         let path = window.path().to_owned();
-        let wrong = |what| Problem { path: path.clone(), segment: index, offset: 0, seq: next.seq, what };
+        let wrong = |what| Problem {
+            path: path.clone(),
+            segment: index,
+            offset: 0,
+            seq: next.seq,
+            what,
+        };
         let header = match window.start()? {
             SegmentStart::Newer(version) => {
-                return Err(Error::Newer { path, found: version, supported: VERSION });
+                return Err(Error::Newer {
+                    path,
+                    found: version,
+                    supported: VERSION,
+                });
             }
             SegmentStart::Header(header) if index == next.index && header.index == index => {
-                if header.first_seq == next.seq && next.chain.is_none_or(|chain| chain == header.chain) {
+                if header.first_seq == next.seq
+                    && next.chain.is_none_or(|chain| chain == header.chain)
+                {
                     Ok(header)
                 } else {
                     Err(wrong("the segment does not follow from what is before it"))
                 }
             }
-            SegmentStart::Header(_) => Err(wrong("a segment before it is missing, or the file was renamed")),
+            SegmentStart::Header(_) => Err(wrong(
+                "a segment before it is missing, or the file was renamed",
+            )),
             SegmentStart::Blank => match window.first_nonzero(0)? {
                 None => {
                     // Prepared and never used; whatever comes after it must be unused as well.
@@ -87,8 +106,15 @@ pub(super) fn survey(dir: &Path, mark: Mark, disk: &dyn Disk) -> Result<Survey, 
             Ok(_) if !found.spare.is_empty() => Some(wrong("it follows an unused segment")),
             Ok(header) => {
                 let contents = segment::scan(&mut window, header)?;
-                found.parts.push(Part { contents, len: window.len() });
-                next = Next { index: index + 1, seq: contents.next_seq, chain: Some(contents.chain) };
+                found.parts.push(Part {
+                    contents,
+                    len: window.len(),
+                });
+                next = Next {
+                    index: index + 1,
+                    seq: contents.next_seq,
+                    chain: Some(contents.chain),
+                };
                 contents.bad.map(|(offset, what)| Problem {
                     path,
                     segment: index,
@@ -106,7 +132,9 @@ pub(super) fn survey(dir: &Path, mark: Mark, disk: &dyn Disk) -> Result<Survey, 
                 seq: Seq(problem.seq),
                 what: problem.what,
             });
-            found.spare.extend(&live[at + usize::from(found.ends_in(index))..]);
+            found
+                .spare
+                .extend(&live[at + usize::from(found.ends_in(index))..]);
             break;
         }
     }
@@ -114,7 +142,10 @@ pub(super) fn survey(dir: &Path, mark: Mark, disk: &dyn Disk) -> Result<Survey, 
     if mark.seq >= next.seq {
         let last = found.parts.last();
         return Err(Error::Corrupt {
-            path: segment::path(dir, last.map_or(mark.base_segment, |p| p.contents.header.index)),
+            path: segment::path(
+                dir,
+                last.map_or(mark.base_segment, |p| p.contents.header.index),
+            ),
             segment: last.map_or(mark.base_segment, |p| p.contents.header.index),
             offset: last.map_or(0, |p| p.contents.end),
             seq: Seq(next.seq),
@@ -127,12 +158,16 @@ pub(super) fn survey(dir: &Path, mark: Mark, disk: &dyn Disk) -> Result<Survey, 
 impl Survey {
     /// Whether segment `index` is the last of the valid prefix.
     fn ends_in(&self, index: u64) -> bool {
-        self.parts.last().is_some_and(|part| part.contents.header.index == index)
+        self.parts
+            .last()
+            .is_some_and(|part| part.contents.header.index == index)
     }
 
     /// The last valid sequence number; `before` if there is none.
     pub(super) fn last_seq(&self, before: u64) -> u64 {
-        self.parts.last().map_or(before, |part| part.contents.next_seq - 1)
+        self.parts
+            .last()
+            .map_or(before, |part| part.contents.next_seq - 1)
     }
 }
 
@@ -154,7 +189,13 @@ struct Problem {
 
 /// Decides whether the record that should stand at the problem had been synced: then it is corruption.
 /// `rest` begins with the problem's segment.
-fn judge(problem: &Problem, mark: Mark, dir: &Path, rest: &[u64], disk: &dyn Disk) -> Result<(), Error> {
+fn judge(
+    problem: &Problem,
+    mark: Mark,
+    dir: &Path,
+    rest: &[u64],
+    disk: &dyn Disk,
+) -> Result<(), Error> {
     let corrupt = || Error::Corrupt {
         path: problem.path.clone(),
         segment: problem.segment,
@@ -178,9 +219,15 @@ fn judge(problem: &Problem, mark: Mark, dir: &Path, rest: &[u64], disk: &dyn Dis
             }
             _ => None,
         };
-        let from = if i == 0 { problem.offset.max(SEGMENT_HEADER as u64) } else { SEGMENT_HEADER as u64 };
+        let from = if i == 0 {
+            problem.offset.max(SEGMENT_HEADER as u64)
+        } else {
+            SEGMENT_HEADER as u64
+        };
         let proof = window.find_group(from, |group| {
-            salt.is_none_or(|salt| salt == group.salt) && group.first_seq >= problem.seq && group.synced >= problem.seq
+            salt.is_none_or(|salt| salt == group.salt)
+                && group.first_seq >= problem.seq
+                && group.synced >= problem.seq
         })?;
         if proof.is_some() {
             return Err(corrupt());
@@ -189,164 +236,25 @@ fn judge(problem: &Problem, mark: Mark, dir: &Path, rest: &[u64], disk: &dyn Dis
     Ok(())
 }
 
-/// The records found at start, oldest first. Read again from the files as they are asked for.
-///
-/// As an iterator it copies each record; [`Recovered::replay`] does not.
-pub struct Recovered {
-    dir: PathBuf,
-    disk: Arc<dyn Disk>,
-    /// Segment, and the byte after its last valid group.
-    parts: std::vec::IntoIter<(u64, u64)>,
-    window: Option<(Window, u64, u64)>,
-    group: Vec<u8>,
-    at: usize,
-    seq: u64,
-    first: u64,
-    last: u64,
-    bytes: u64,
-    done: u64,
-    torn: Option<Torn>,
-}
-
-impl Recovered {
-    pub(super) fn new(dir: &Path, disk: Arc<dyn Disk>, survey: &Survey, last: u64, after: u64) -> Self {
-        let wanted = survey.parts.iter().filter(|part| part.contents.next_seq > after + 1 && part.contents.groups > 0);
-        let parts: Vec<(u64, u64)> = wanted.map(|part| (part.contents.header.index, part.contents.end)).collect();
-        let first = survey.parts.first().map_or(last + 1, |part| part.contents.header.first_seq).max(after + 1);
-        Self {
-            dir: dir.to_owned(),
-            disk,
-            bytes: parts.iter().map(|(_, end)| *end).sum(),
-            parts: parts.into_iter(),
-            window: None,
-            group: Vec::new(),
-            at: 0,
-            seq: 0,
-            first,
-            last,
-            done: 0,
-            torn: survey.torn.clone(),
-        }
-    }
-
-    /// First record that will come: the one after [`super::Options::start_after`].
-    #[must_use]
-    pub fn first_seq(&self) -> Seq {
-        Seq(self.first)
-    }
-
-    /// Last record that will come. Smaller than [`Self::first_seq`] if there is none.
-    #[must_use]
-    pub fn last_seq(&self) -> Seq {
-        Seq(self.last)
-    }
-
-    /// Records that will come in all.
-    #[must_use]
-    pub fn records(&self) -> u64 {
-        (self.last + 1).saturating_sub(self.first)
-    }
-
-    /// Bytes read so far, and bytes in all: for a progress line.
-    #[must_use]
-    pub fn progress(&self) -> (u64, u64) {
-        (self.done, self.bytes)
-    }
-
-    /// The unfinished tail that was dropped, if there was one. Not an error.
-    #[must_use]
-    pub fn torn(&self) -> Option<&Torn> {
-        self.torn.as_ref()
-    }
-
-    /// Hands every record to `apply`, without copying; stops at its first error.
-    ///
-    /// # Errors
-    /// What `apply` returns, or a fault of the disk as the same type.
-    pub fn replay<E: From<Error>>(&mut self, mut apply: impl FnMut(Seq, &[u8]) -> Result<(), E>) -> Result<(), E> {
-        while self.load()? {
-            let mut seq = self.seq;
-            for record in records(&self.group[self.at..]) {
-                let record = record.expect("the group was checked");
-                if seq >= self.first {
-                    apply(Seq(seq), record)?;
-                }
-                seq += 1;
-            }
-            self.at = self.group.len();
-            self.seq = seq;
-        }
-        Ok(())
-    }
-
-    /// Makes `group[at..]` non-empty. False at the end.
-    fn load(&mut self) -> Result<bool, Error> {
-        while self.at >= self.group.len() {
-            let Some((window, at, end)) = &mut self.window else {
-                let Some((index, end)) = self.parts.next() else {
-                    return Ok(false);
-                };
-                let window = Window::open(&self.dir, index, &*self.disk)?;
-                self.window = Some((window, SEGMENT_HEADER as u64, end));
-                self.done += SEGMENT_HEADER as u64;
-                continue;
-            };
-            if *at >= *end {
-                self.window = None;
-                continue;
-            }
-            let offset = *at;
-            let path = window.path().to_owned();
-            let Some((header, bytes)) = window.group(offset)? else {
-                // It was intact a moment ago, so the disk does not return what it returned before.
-                let gone = std::io::Error::new(std::io::ErrorKind::InvalidData, "the file changed while it was read");
-                return Err(io("read again", &path)(gone));
-            };
-            *at += bytes.len() as u64;
-            self.done += bytes.len() as u64;
-            self.group.clear();
-            self.group.extend_from_slice(&bytes[GROUP_HEADER..]);
-            self.at = 0;
-            self.seq = header.first_seq;
-        }
-        Ok(true)
-    }
-}
-
-impl Iterator for Recovered {
-    type Item = Result<(Seq, Vec<u8>), Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.load() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
-                    self.parts = Vec::new().into_iter();
-                    self.window = None;
-                    return Some(Err(error));
-                }
-            }
-            let record = records(&self.group[self.at..]).next()?.expect("the group was checked").to_vec();
-            self.at += super::format::RECORD_HEADER + record.len();
-            self.seq += 1;
-            if self.seq > self.first {
-                return Some(Ok((Seq(self.seq - 1), record)));
-            }
-        }
-    }
-}
-
 /// Makes the valid prefix durable as it stands, and what follows it zero.
 ///
 /// Pages that a failed sync left behind can be read here although the disk never got them; syncing again
 /// would not write them. So what lies past the watermark is written once more, then synced.
-pub(super) fn settle(dir: &Path, part: &Part, mark: Mark, disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, Error> {
+pub(super) fn settle(
+    dir: &Path,
+    part: &Part,
+    mark: Mark,
+    disk: &dyn Disk,
+) -> Result<Arc<dyn DiskFile>, Error> {
     let index = part.contents.header.index;
     let path = segment::path(dir, index);
     let file = disk.open(&path, true).map_err(io("open", &path))?;
     let mut window = Window::new(file.clone(), path.clone())?;
-    let synced = if mark.segment == index { mark.offset.clamp(0, part.contents.end) } else { 0 };
+    let synced = if mark.segment == index {
+        mark.offset.clamp(0, part.contents.end)
+    } else {
+        0
+    };
     let mut at = synced;
     while at < part.contents.end {
         let bytes = window.get(at, 1 << 20)?;

@@ -1,9 +1,9 @@
 //! What is written at checkpoint pace: profiles, history, redirects, catalog versions, message ids (I12).
 //!
-//! * K-1 A [`CheckpointBatch`] is there as a whole or not at all. It need not survive a power failure
+//! * R-1 A [`CheckpointBatch`] is there as a whole or not at all. It need not survive a power failure
 //!   until [`Store::seal`] returns; what the checkpoint covers must be synced in the journal before.
-//! * K-2 What was sealed is there after any crash.
-//! * K-3 After the first failure nothing is read or written any more; the process exits (I15).
+//! * R-2 What was sealed is there after any crash.
+//! * R-3 After the first failure nothing is read or written any more; the process exits (I15).
 //!
 //! Beside it stand the lock of the data folder ([`lock`]) and its format version ([`layout`]).
 
@@ -11,6 +11,7 @@ mod keys;
 pub mod layout;
 pub mod lock;
 mod rocks;
+mod tuning;
 mod verify;
 
 pub use rocks::Store;
@@ -19,6 +20,7 @@ pub use verify::{FamilyReport, Report, verify};
 use crate::journal;
 use lodestone_state::ids::{Millis, Moment, ProfileId, Seq};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How much memory and how many threads the store may use.
@@ -36,7 +38,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 32 << 20, write_buffer_bytes: 64 << 20, background_jobs: 2, open_files: 512 }
+        Self {
+            cache_bytes: 32 << 20,
+            write_buffer_bytes: 64 << 20,
+            background_jobs: 2,
+            open_files: 512,
+        }
     }
 }
 
@@ -88,6 +95,14 @@ pub enum Error {
         /// What it said.
         source: rocksdb::Error,
     },
+    /// The store's folder cannot be created.
+    #[error("store: cannot create {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The store refuses since an earlier failure.
     #[error("store: stopped after a failure: {reason}")]
     Stopped {
@@ -120,8 +135,10 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Rocks { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption => journal::EXIT_DATA,
-            Self::Rocks { .. } => journal::EXIT_IO,
+            Self::Rocks { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption => {
+                journal::EXIT_DATA
+            }
+            Self::Rocks { .. } | Self::Folder { .. } => journal::EXIT_IO,
             Self::Stopped { exit_code, .. } => *exit_code,
             Self::Corrupt { .. } => journal::EXIT_DATA,
             Self::Journal(error) => error.exit_code(),

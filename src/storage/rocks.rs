@@ -1,14 +1,11 @@
 //! The store on RocksDB.
 
 use super::keys::{self, CATALOG, DEDUPE, HISTORY, META, PROFILES, REDIRECTS};
-use super::{CheckpointBatch, CheckpointMeta, DedupeRow, Error, Options};
+use super::{CheckpointBatch, CheckpointMeta, DedupeRow, Error, Options, tuning};
+use crate::journal::{Disk, RealDisk};
 use lodestone_state::codec;
 use lodestone_state::ids::{Millis, Moment, ProfileId, Seq};
-use rocksdb::compaction_filter::Decision;
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType,
-    Direction, IteratorMode, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
-};
+use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,9 +13,6 @@ use std::sync::{Arc, OnceLock};
 
 /// Shape of the checkpoint's own record.
 const META_VERSION: u16 = 1;
-
-/// Bits per key of the Bloom filters: 1 % false positives.
-const BLOOM_BITS: f64 = 10.0;
 
 /// How much a scan reads ahead.
 const READAHEAD: usize = 2 << 20;
@@ -37,17 +31,28 @@ impl Store {
     /// # Errors
     /// [`Error::Rocks`]; its exit code tells corruption from an unwilling disk.
     pub fn open(dir: &Path, options: &Options) -> Result<Self, Error> {
+        RealDisk.create_dir(dir).map_err(|source| Error::Folder {
+            path: dir.to_owned(),
+            source,
+        })?;
         let dedupe_cutoff = Arc::new(AtomicI64::new(i64::MIN));
-        let (database, families) = tuning(options, &dedupe_cutoff);
-        let db = DB::open_cf_descriptors(&database, dir, families)
-            .map_err(|source| Error::Rocks { action: "open", source })?;
-        Ok(Self { db, dedupe_cutoff, failure: OnceLock::new() })
+        let (database, families) = tuning::families(options, &dedupe_cutoff);
+        let db =
+            DB::open_cf_descriptors(&database, dir, families).map_err(|source| Error::Rocks {
+                action: "open",
+                source,
+            })?;
+        Ok(Self {
+            db,
+            dedupe_cutoff,
+            failure: OnceLock::new(),
+        })
     }
 
-    /// Writes one step of a checkpoint, atomically (K-1). It goes to RocksDB's own log, unsynced.
+    /// Writes one step of a checkpoint, atomically. It goes to RocksDB's own log, unsynced.
     ///
     /// # Errors
-    /// The first failure is final (K-3).
+    /// The first failure is final.
     pub fn write(&self, batch: CheckpointBatch) -> Result<(), Error> {
         self.usable()?;
         let mut out = WriteBatch::default();
@@ -72,13 +77,17 @@ impl Store {
         self.checked("write", self.db.write(out))
     }
 
-    /// Declares a checkpoint complete; durable with everything before it when this returns (K-2).
+    /// Declares a checkpoint complete; durable with everything before it when this returns.
     ///
     /// # Errors
-    /// The first failure is final (K-3).
+    /// The first failure is final.
     pub fn seal(&self, meta: &CheckpointMeta) -> Result<(), Error> {
         let mut out = WriteBatch::default();
-        out.put_cf(self.family(META), keys::CHECKPOINT, codec::encode(META_VERSION, meta));
+        out.put_cf(
+            self.family(META),
+            keys::CHECKPOINT,
+            codec::encode(META_VERSION, meta),
+        );
         self.write_synced("seal a checkpoint", out)
     }
 
@@ -100,7 +109,9 @@ impl Store {
     /// A fault of the store.
     pub fn profiles_estimate(&self) -> Result<u64, Error> {
         self.usable()?;
-        let estimate = self.db.property_int_value_cf(self.family(PROFILES), "rocksdb.estimate-num-keys");
+        let estimate = self
+            .db
+            .property_int_value_cf(self.family(PROFILES), "rocksdb.estimate-num-keys");
         Ok(self.checked("estimate", estimate)?.unwrap_or(0))
     }
 
@@ -110,7 +121,10 @@ impl Store {
     /// A fault of the store; what was handed over by then is right.
     pub fn load_profiles(&self, mut each: impl FnMut(ProfileId, &[u8])) -> Result<(), Error> {
         self.scan(PROFILES, |key, value| {
-            each(keys::parse_profile(key).ok_or_else(|| corrupt("a profile's key", "its length"))?, value);
+            each(
+                keys::parse_profile(key).ok_or_else(|| corrupt("a profile's key", "its length"))?,
+                value,
+            );
             Ok(())
         })
     }
@@ -134,15 +148,33 @@ impl Store {
     /// # Errors
     /// A fault of the store.
     pub fn history(&self, id: ProfileId) -> Result<Vec<(Moment, Vec<u8>)>, Error> {
-        self.history_from(id, Moment { t: Millis::MIN, seq: Seq(0) }, |_| true)
+        self.history_from(
+            id,
+            Moment {
+                t: Millis::MIN,
+                seq: Seq(0),
+            },
+            |_| true,
+        )
     }
 
     /// A profile's log entries with event times in `range`.
     ///
     /// # Errors
     /// A fault of the store.
-    pub fn history_range(&self, id: ProfileId, range: Range<Millis>) -> Result<Vec<(Moment, Vec<u8>)>, Error> {
-        self.history_from(id, Moment { t: range.start, seq: Seq(0) }, |moment| moment.t < range.end)
+    pub fn history_range(
+        &self,
+        id: ProfileId,
+        range: Range<Millis>,
+    ) -> Result<Vec<(Moment, Vec<u8>)>, Error> {
+        self.history_from(
+            id,
+            Moment {
+                t: range.start,
+                seq: Seq(0),
+            },
+            |moment| moment.t < range.end,
+        )
     }
 
     fn history_from(
@@ -156,11 +188,16 @@ impl Store {
         // One profile's entries share the prefix that the Bloom filters know.
         read.set_prefix_same_as_start(true);
         let start = keys::history(id, from);
-        let rows = self.db.iterator_cf_opt(self.family(HISTORY), read, IteratorMode::From(&start, Direction::Forward));
+        let rows = self.db.iterator_cf_opt(
+            self.family(HISTORY),
+            read,
+            IteratorMode::From(&start, Direction::Forward),
+        );
         let mut found = Vec::new();
         for row in rows {
             let (key, value) = self.checked("read history", row)?;
-            let moment = keys::parse_history(&key).ok_or_else(|| corrupt("a history key", "its length"))?;
+            let moment =
+                keys::parse_history(&key).ok_or_else(|| corrupt("a history key", "its length"))?;
             if !key.starts_with(&start[..keys::HISTORY_PREFIX]) || !within(moment) {
                 break;
             }
@@ -177,7 +214,8 @@ impl Store {
         let Some(value) = self.get(DEDUPE, &key.to_be_bytes())? else {
             return Ok(None);
         };
-        let row = keys::parse_dedupe(key, &value).ok_or_else(|| corrupt("a message id's row", "its length"))?;
+        let row = keys::parse_dedupe(key, &value)
+            .ok_or_else(|| corrupt("a message id's row", "its length"))?;
         // Expired rows stay until a compaction meets them; they must not answer until then.
         Ok((row.at.0 >= self.dedupe_cutoff.load(Ordering::Relaxed)).then_some(row))
     }
@@ -191,7 +229,7 @@ impl Store {
     /// Stores a catalog under its version; durable when this returns.
     ///
     /// # Errors
-    /// The first failure is final (K-3).
+    /// The first failure is final.
     pub fn catalog_put(&self, version: u32, bytes: &[u8]) -> Result<(), Error> {
         let mut out = WriteBatch::default();
         out.put_cf(self.family(CATALOG), version.to_be_bytes(), bytes);
@@ -212,8 +250,14 @@ impl Store {
     /// A fault of the store.
     pub fn catalog_latest(&self) -> Result<Option<Vec<u8>>, Error> {
         self.usable()?;
-        let newest = self.db.iterator_cf(self.family(CATALOG), IteratorMode::End).next().transpose();
-        Ok(self.checked("read the catalog", newest)?.map(|(_, bytes)| bytes.into_vec()))
+        let newest = self
+            .db
+            .iterator_cf(self.family(CATALOG), IteratorMode::End)
+            .next()
+            .transpose();
+        Ok(self
+            .checked("read the catalog", newest)?
+            .map(|(_, bytes)| bytes.into_vec()))
     }
 
     /// The versions of all catalogs, ascending.
@@ -223,7 +267,9 @@ impl Store {
     pub fn catalog_versions(&self) -> Result<Vec<u32>, Error> {
         let mut found = Vec::new();
         self.scan(CATALOG, |key, _| {
-            let version = key.try_into().map_err(|_| corrupt("a catalog's key", "its length"))?;
+            let version = key
+                .try_into()
+                .map_err(|_| corrupt("a catalog's key", "its length"))?;
             found.push(u32::from_be_bytes(version));
             Ok(())
         })?;
@@ -234,7 +280,7 @@ impl Store {
     /// nothing that was deleted or has expired is left in them. Takes as long as reading the whole store.
     ///
     /// # Errors
-    /// The first failure is final (K-3).
+    /// The first failure is final.
     pub fn compact(&self) -> Result<(), Error> {
         self.usable()?;
         for (name, _) in keys::FAMILIES {
@@ -242,7 +288,8 @@ impl Store {
             self.checked("flush", self.db.flush_cf(family))?;
             let mut force = rocksdb::CompactOptions::default();
             force.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
-            self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &force);
+            self.db
+                .compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &force);
         }
         Ok(())
     }
@@ -250,7 +297,7 @@ impl Store {
     /// Syncs RocksDB's log and ends its background work. The store is closed when it is dropped.
     ///
     /// # Errors
-    /// The first failure is final (K-3).
+    /// The first failure is final.
     pub fn close(&self) -> Result<(), Error> {
         self.usable()?;
         let synced = self.checked("sync", self.db.flush_wal(true));
@@ -277,7 +324,11 @@ impl Store {
         self.checked("read", self.db.get_cf(self.family(family), key))
     }
 
-    fn scan(&self, family: &str, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    fn scan(
+        &self,
+        family: &str,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         self.usable()?;
         let mut read = ReadOptions::default();
         read.set_readahead_size(READAHEAD);
@@ -299,16 +350,27 @@ impl Store {
     fn usable(&self) -> Result<(), Error> {
         match self.failure.get() {
             None => Ok(()),
-            Some((reason, exit_code)) => Err(Error::Stopped { reason: reason.clone(), exit_code: *exit_code }),
+            Some((reason, exit_code)) => Err(Error::Stopped {
+                reason: reason.clone(),
+                exit_code: *exit_code,
+            }),
         }
     }
 
     /// Makes the first failure final. RocksDB does not say which errors can be recovered from, so none is
     /// tried (see `docs/adr`).
-    fn checked<T>(&self, action: &'static str, result: Result<T, rocksdb::Error>) -> Result<T, Error> {
+    fn checked<T>(
+        &self,
+        action: &'static str,
+        result: Result<T, rocksdb::Error>,
+    ) -> Result<T, Error> {
         result.map_err(|source| {
             let error = Error::Rocks { action, source };
-            if self.failure.set((error.to_string(), error.exit_code())).is_ok() {
+            if self
+                .failure
+                .set((error.to_string(), error.exit_code()))
+                .is_ok()
+            {
                 tracing::error!(%error, "the store has stopped");
             }
             error
@@ -317,77 +379,8 @@ impl Store {
 }
 
 fn corrupt(what: &'static str, reason: impl ToString) -> Error {
-    Error::Corrupt { what, reason: reason.to_string() }
-}
-
-/// How RocksDB runs: bounded memory, two background threads, its log on.
-pub(super) fn tuning(options: &Options, cutoff: &Arc<AtomicI64>) -> (rocksdb::Options, Vec<ColumnFamilyDescriptor>) {
-    let mut database = rocksdb::Options::default();
-    database.create_if_missing(true);
-    database.create_missing_column_families(true);
-    database.set_max_background_jobs(options.background_jobs);
-    database.set_max_open_files(options.open_files);
-    database.set_db_write_buffer_size(options.write_buffer_bytes);
-    database.set_max_total_wal_size(options.write_buffer_bytes as u64 * 4);
-    // Written back in small steps: a checkpoint must not fill the disk's queue in front of the journal.
-    database.set_bytes_per_sync(1 << 20);
-    database.set_wal_bytes_per_sync(1 << 20);
-    // A log file that is missing is noticed at the next start.
-    database.set_track_and_verify_wals_in_manifest(true);
-    database.set_keep_log_file_num(3);
-    database.set_max_log_file_size(8 << 20);
-    database.set_log_level(rocksdb::LogLevel::Warn);
-    database.set_stats_dump_period_sec(0);
-    let cache = Cache::new_lru_cache(options.cache_bytes);
-    let families = keys::FAMILIES
-        .iter()
-        .map(|(name, _)| ColumnFamilyDescriptor::new(*name, family_tuning(name, options, &cache, cutoff)))
-        .collect();
-    (database, families)
-}
-
-fn family_tuning(name: &str, options: &Options, cache: &Cache, cutoff: &Arc<AtomicI64>) -> rocksdb::Options {
-    let mut family = rocksdb::Options::default();
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    table.set_format_version(6);
-    table.set_bloom_filter(BLOOM_BITS, false);
-    table.set_block_size(16 << 10);
-    family.set_write_buffer_size((options.write_buffer_bytes / 4).max(1 << 20));
-    family.set_compression_type(DBCompressionType::Lz4);
-    family.set_bottommost_compression_type(DBCompressionType::Zstd);
-    family.set_level_compaction_dynamic_level_bytes(true);
-    match name {
-        HISTORY => {
-            family.set_prefix_extractor(SliceTransform::create_fixed_prefix(keys::HISTORY_PREFIX));
-            family.set_memtable_prefix_bloom_ratio(0.05);
-            // Looked up by profile only, never by a whole key.
-            table.set_whole_key_filtering(false);
-        }
-        DEDUPE => {
-            // Point lookups, nearly all of them of ids that are not there: the filter answers.
-            table.set_block_size(4 << 10);
-            table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
-            table.set_data_block_hash_ratio(0.75);
-            table.set_whole_key_filtering(true);
-            family.set_memtable_prefix_bloom_ratio(0.05);
-            family.set_memtable_whole_key_filtering(true);
-            // Hashes do not compress.
-            family.set_compression_type(DBCompressionType::None);
-            family.set_bottommost_compression_type(DBCompressionType::None);
-            family.set_periodic_compaction_seconds(86_400);
-            let cutoff = cutoff.clone();
-            family.set_compaction_filter("expired-message-ids", move |_, _, value| {
-                match keys::dedupe_time(value) {
-                    Some(at) if at.0 < cutoff.load(Ordering::Relaxed) => Decision::Remove,
-                    _ => Decision::Keep,
-                }
-            });
-        }
-        _ => {}
+    Error::Corrupt {
+        what,
+        reason: reason.to_string(),
     }
-    family.set_block_based_table_factory(&table);
-    family
 }
