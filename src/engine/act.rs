@@ -9,9 +9,9 @@ use crate::telemetry::metrics as m;
 use crate::wire::Rejection;
 use compact_str::CompactString;
 use lodestone_state::action::push::parse_delivery;
-use lodestone_state::action::{Claim, Proof, Refusal, Reservation, View, gated, reaction_of_verb};
+use lodestone_state::action::{Claim, Proof, Refusal, Reservation, State, View, gated, reaction_of_verb};
 use lodestone_state::event::{EntryKind, Props, Reacted, Reaction};
-use lodestone_state::ids::{ActionSlot, DefId, Millis};
+use lodestone_state::ids::{ActionSlot, ChannelSlot, DefId, Millis};
 use lodestone_state::machine::{self, Changes, ProfileFacts};
 use lodestone_state::plan::{ActionPlan, Plan};
 use lodestone_state::profile::Profile;
@@ -72,18 +72,66 @@ impl Engine {
             };
             let draft = Draft { t: at, at, user_id: input.user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
             let (seq, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, action, reservation, &mut changes);
-            for session in self.hub.of(profile.core.id) {
-                session.lock().live.close(action.slot, reaction);
-            }
+            self.close_delivery(&profile, action.slot, reaction, input.session, delivery);
             self.after(&plan, &shared, &mut profile, &changes);
             drop(profile);
-            if exhausted {
-                self.fanout.push(Fanout::capped(action.slot));
-                self.timers.poke();
-            }
+            self.tell_everyone(action.slot, exhausted);
             self.stats.reactions.fetch_add(1, Ordering::Relaxed);
             m::reacted(reaction);
             return Ok(Acted { seq, duplicate: false });
+        }
+    }
+
+    /// The delivery is over where the person dealt with it: on the connection that says so, and wherever
+    /// that very delivery is live. Without either it is over everywhere. Other tabs are decided as usual.
+    fn close_delivery(&self, profile: &Profile, action: ActionSlot, reaction: Reaction, session: Option<u64>, delivery: Option<u128>) {
+        for holder in self.hub.of(profile.core.id) {
+            let mut inner = holder.lock();
+            let named = delivery.is_some() && inner.live.delivery(action) == delivery;
+            if named || session == Some(holder.id()) || (session.is_none() && delivery.is_none()) {
+                inner.live.close(action, reaction);
+            }
+        }
+    }
+
+    /// Writes one `delivered` reaction; a repeat of `once` within the dedupe window writes none.
+    pub(super) fn record_delivered(&self, channel: ChannelSlot, user_id: &str, action: ActionSlot, delivery: u128, once: Option<String>) {
+        // Nobody waits for this one; a full disk refuses it like anything else.
+        if self.writable().is_err() {
+            return;
+        }
+        let message_id = once.map(CompactString::from);
+        loop {
+            let Some(shared) = self.store.find(user_id) else { return };
+            let mut profile = shared.lock();
+            if profile.gone.is_some() {
+                continue;
+            }
+            let plan = self.plan.load();
+            let Some(action) = plan.action_plan(action) else { return };
+            let at = self.clock.now().max(profile.core.clock);
+            if message_id.as_ref().is_some_and(|id| self.dedupe.find(&self.disk, id, at).is_some()) {
+                return;
+            }
+            let mut changes = Changes::default();
+            self.bring_up_to_date(&plan, &mut profile, &mut changes);
+            let test = action.def.state == State::Staging;
+            let reacted = Reacted { action: action.slot, reaction: Reaction::Delivered, channel, delivery: Some(delivery), test, properties: None };
+            let draft = Draft { t: at, at, user_id: user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
+            let (_, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, action, None, &mut changes);
+            self.after(&plan, &shared, &mut profile, &changes);
+            drop(profile);
+            self.tell_everyone(action.slot, exhausted);
+            m::reacted(Reaction::Delivered);
+            return;
+        }
+    }
+
+    /// A total cap closed: every other holder of the action has to hear of it.
+    fn tell_everyone(&self, action: ActionSlot, exhausted: bool) {
+        if exhausted {
+            self.fanout.push(Fanout::capped(action));
+            self.timers.poke();
         }
     }
 

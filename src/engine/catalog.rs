@@ -3,9 +3,11 @@
 use super::Engine;
 use super::evaluate::Fanout;
 use lodestone_state::command::{self, Command};
+use lodestone_state::event::EntryKind;
 use lodestone_state::ids::Seq;
 use lodestone_state::issue::Issue;
 use lodestone_state::plan::{CatalogDocument, Diff, Plan, What};
+use lodestone_state::profile::History;
 use std::sync::Arc;
 
 /// What applying a document did.
@@ -44,6 +46,7 @@ impl Engine {
         let seq = self.journal.append_with(|_, out| command::encode(&record, out));
         let refold = plan.generation != before.generation;
         self.plan.store(plan.clone());
+        self.recount_totals(&plan);
         crate::telemetry::metrics::plan_swapped();
         self.fanout.push(Fanout::all());
         self.timers.poke();
@@ -52,6 +55,30 @@ impl Engine {
         }
         tracing::info!(version = plan.version, refold, "catalog applied");
         Ok(CatalogApplied { version: plan.version, changed: true, summary, seq })
+    }
+
+    /// Counts total caps anew from the log where an edit asks for more than the tally remembers (a window
+    /// that is new or longer). Rare, and as long as a scan of every profile's history.
+    fn recount_totals(&self, plan: &Plan) {
+        let short: Vec<_> = plan.actions.iter().flatten().filter(|a| !self.totals.covers(a.slot, &a.def.caps)).collect();
+        if short.is_empty() {
+            return;
+        }
+        // Newer reactions are kept from memory; a stamped one that is not applied yet holds its profile's
+        // lock, so the scan waits for it.
+        let upto = self.journal.last();
+        let mut log = Vec::new();
+        for shared in self.store.all() {
+            let entries = self.history().load(&shared.lock());
+            log.extend(entries.into_iter().filter_map(|entry| match entry.kind {
+                EntryKind::Reacted(reacted) => Some((entry.moment, reacted)),
+                _ => None,
+            }));
+        }
+        log.sort_by_key(|(moment, _)| *moment);
+        for action in short {
+            self.totals.rebuild(action.slot, &action.def.caps, upto, log.iter().cloned());
+        }
     }
 
     /// Folds what the new definitions touch in the background; a profile that is needed sooner is folded

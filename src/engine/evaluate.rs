@@ -189,7 +189,10 @@ impl Engine {
         m::actions_due(usize::from(matches!(op, PushOp::Enter { .. })));
         inner.queue(match op {
             PushOp::Enter { slot, subs, action, first } => PushFrame::Action { seq, subs: names(&subs), cause, action, slot, first },
-            PushOp::Update { slot, subs, action } => PushFrame::Action { seq, subs: names(&subs), cause, action, slot, first: false },
+            // What an action says comes from traits, so that is why it says something else now.
+            PushOp::Update { slot, subs, action } => {
+                PushFrame::Action { seq, subs: names(&subs), cause: Cause::Trait, action, slot, first: false }
+            }
             PushOp::Revoke { id, subs, delivery_id, reason, .. } => {
                 PushFrame::Revoked { seq, subs: names(&subs), action_id: id, delivery_id, reason }
             }

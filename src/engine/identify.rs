@@ -170,13 +170,14 @@ impl Engine {
         if leader.identity(caller.channel, input.user_id) != Some(&asserted) {
             identities.push(asserted);
         }
-        let followers = decision.absorb.iter().map(|&i| &guards[i].core.custom);
-        let union = union(&leader.core.custom, followers);
+        let followers = || decision.absorb.iter().map(|&i| &guards[i].core.custom);
+        let joined = union(&leader.core.custom, followers());
         let custom = match input.traits {
-            None => union,
-            Some(traits) if !input.merge_traits => self.check_traits(plan, caller, input, traits, at)?,
+            None => joined,
+            // Replaced is what the leader had; what a follower brings along is merged after that (I-26).
+            Some(traits) if !input.merge_traits => union(&self.check_traits(plan, caller, input, traits, at)?, followers()),
             Some(traits) => {
-                let merged = merge_documents(plan, &union, traits)?;
+                let merged = merge_documents(plan, &joined, traits)?;
                 self.check_traits(plan, caller, input, &merged, at)?
             }
         };

@@ -4,7 +4,7 @@ use super::Engine;
 use lodestone_state::action::push::delivery_text;
 use lodestone_state::action::reaction_word;
 use lodestone_state::event::{Entry, EntryKind, Occurrence, Reacted};
-use lodestone_state::ids::{AudienceSlot, ProfileId, TraitSlot};
+use lodestone_state::ids::{AudienceSlot, Millis, ProfileId, TraitSlot};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{Definition, Kind, Plan};
 use lodestone_state::profile::{History, Profile};
@@ -51,7 +51,7 @@ impl Engine {
         }
         self.after(&plan, shared, &mut profile, &changes);
         let entries = self.history().load(&profile);
-        profile_json(&plan, &profile, &entries)
+        profile_json(&plan, &profile, &entries, now)
     }
 
     /// An audience by key, name or id: its definition, state and member count.
@@ -158,7 +158,7 @@ impl Engine {
     }
 }
 
-fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
+fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry], now: Millis) -> Value {
     let core = &profile.core;
     let identities: Vec<Value> = core
         .identities
@@ -181,6 +181,8 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
         })
         .collect();
     let events: Vec<Value> = entries.iter().rev().take(EVENTS_MAX).map(|entry| entry_json(plan, entry)).collect();
+    let reactions = entries.iter().rev().filter(|e| matches!(e.kind, EntryKind::Reacted(_))).take(EVENTS_MAX);
+    let reactions: Vec<Value> = reactions.map(|entry| entry_json(plan, entry)).collect();
     json!({
         "id": core.id.to_string(),
         "createdAt": format_instant(core.created_at),
@@ -189,9 +191,49 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
         "customTraits": plan.paths.render(&core.custom),
         "computedTraits": computed,
         "audiences": audiences,
+        "funnels": funnels_json(plan, profile, now),
         "eventCount": core.events,
+        "funnels": funnels_json(plan, profile),
         "events": events,
+        "reactions": reactions,
     })
+}
+
+/// How far the profile is in each chain of events: `step` of the `steps` are completed by the attempt that came
+/// furthest and is still alive.
+fn funnels_json(plan: &Plan, profile: &Profile, now: Millis) -> Vec<Value> {
+    let mut funnels = Vec::new();
+    for audience in plan.audiences.iter().flatten() {
+        let states = profile.core.audiences.get(audience.slot.0).map_or(&[][..], |cell| cell.state.chains());
+        for (i, chain) in audience.def.chains.iter().enumerate() {
+            let steps: Vec<&str> = chain.steps.iter().map(|step| plan.event_name(chain.nodes[step.node].event)).collect();
+            let step = states.get(i).map_or(0, |state| chain.progress(state, now).0);
+            funnels.push(json!({"key": audience.key.as_str(), "name": audience.name.as_str(), "steps": steps, "step": step}));
+        }
+    }
+    funnels
+}
+
+/// How far the furthest live run of each funnel is.
+fn funnels_json(plan: &Plan, profile: &Profile) -> Vec<Value> {
+    let mut funnels = Vec::new();
+    for audience in plan.audiences.iter().flatten() {
+        let cell = profile.core.audiences.get(audience.slot.0);
+        for (i, chain) in audience.def.chains.iter().enumerate() {
+            let steps: Vec<&str> = chain.steps.iter().map(|step| plan.event_name(chain.nodes[step.node].event)).collect();
+            let state = cell.and_then(|cell| cell.state.chains().get(i));
+            let (step, _) = state.map_or((0, 0), |state| chain.progress(state, profile.core.clock));
+            let expires = cell.map_or(Millis::MAX, |cell| cell.deadline);
+            funnels.push(json!({
+                "key": audience.key.as_str(),
+                "name": audience.name.as_str(),
+                "steps": steps,
+                "step": step,
+                "expiresAt": if expires == Millis::MAX { Value::Null } else { json!(format_instant(expires)) },
+            }));
+        }
+    }
+    funnels
 }
 
 /// One entry of the log; `type` says which sort.

@@ -2,13 +2,13 @@
 
 use super::api::{Caller, Hello, Identified, SubscribeInput};
 use super::evaluate::{PlanActions, ProfilePerson};
-use super::track::{Draft, check_context, check_ids};
+use super::track::{check_context, check_ids};
 use super::{Engine, mint};
 use crate::push::session::Inner;
 use crate::push::{PushFrame, Session};
 use crate::wire::{Rejection, limits};
 use lodestone_state::action::push::{Candidates, Cause, Filter, Input, LiveSet, RevokeReason, Subscription, World};
-use lodestone_state::event::{EntryKind, Props, Reacted, Reaction};
+use lodestone_state::event::Props;
 use lodestone_state::ids::{ActionSlot, ProfileId};
 use lodestone_state::machine::{Changes, ProfileFacts};
 use lodestone_state::plan::Plan;
@@ -140,22 +140,6 @@ impl Engine {
                 self.record_delivered(session.channel(), &user_id, action, delivery, None);
             }
         }
-    }
-
-    /// Writes one `delivered` reaction; a repeat of `once` within the dedupe window writes none.
-    pub(super) fn record_delivered(&self, channel: lodestone_state::ids::ChannelSlot, user_id: &str, action: ActionSlot, delivery: u128, once: Option<String>) {
-        let Some(shared) = self.store.find(user_id) else { return };
-        let at = self.clock.now();
-        let reacted = Reacted { action, reaction: Reaction::Delivered, channel, delivery: Some(delivery), test: false, properties: None };
-        let draft = Draft {
-            t: at,
-            at,
-            user_id: user_id.into(),
-            message_id: once.map(Into::into),
-            kind: EntryKind::Reacted(reacted),
-        };
-        // Nobody waits for this one; a full disk refuses it like anything else.
-        let _ = self.writable().and_then(|()| self.write_to(shared, user_id, draft, None, None));
     }
 
     /// Runs `work` on the profile of `user_id`, made if there is none, with the plan in force.
