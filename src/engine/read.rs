@@ -51,7 +51,7 @@ impl Engine {
         }
         self.after(&plan, shared, &mut profile, &changes);
         let entries = self.history().load(&profile);
-        profile_json(&plan, &profile, &entries, now)
+        profile_json(&plan, &profile, &entries)
     }
 
     /// An audience by key, name or id: its definition, state and member count.
@@ -158,7 +158,7 @@ impl Engine {
     }
 }
 
-fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry], now: Millis) -> Value {
+fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
     let core = &profile.core;
     let identities: Vec<Value> = core
         .identities
@@ -191,27 +191,11 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry], now: Millis) 
         "customTraits": plan.paths.render(&core.custom),
         "computedTraits": computed,
         "audiences": audiences,
-        "funnels": funnels_json(plan, profile, now),
         "eventCount": core.events,
         "funnels": funnels_json(plan, profile),
         "events": events,
         "reactions": reactions,
     })
-}
-
-/// How far the profile is in each chain of events: `step` of the `steps` are completed by the attempt that came
-/// furthest and is still alive.
-fn funnels_json(plan: &Plan, profile: &Profile, now: Millis) -> Vec<Value> {
-    let mut funnels = Vec::new();
-    for audience in plan.audiences.iter().flatten() {
-        let states = profile.core.audiences.get(audience.slot.0).map_or(&[][..], |cell| cell.state.chains());
-        for (i, chain) in audience.def.chains.iter().enumerate() {
-            let steps: Vec<&str> = chain.steps.iter().map(|step| plan.event_name(chain.nodes[step.node].event)).collect();
-            let step = states.get(i).map_or(0, |state| chain.progress(state, now).0);
-            funnels.push(json!({"key": audience.key.as_str(), "name": audience.name.as_str(), "steps": steps, "step": step}));
-        }
-    }
-    funnels
 }
 
 /// How far the furthest live run of each funnel is.
