@@ -19,6 +19,15 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     println!("{report}");
     let store = storage::verify(&args.data_dir.join("store")).map_err(|e| Failure::new(e.exit_code(), e))?;
     println!("{store}");
+    // Records that a checkpoint covered were released; the checkpoint that covered them must be the one here.
+    let covered = store.checkpoint_seq.unwrap_or(0);
+    if report.first_seq > covered + 1 {
+        let missing = anyhow!("records {} to {} are in neither the journal nor the store", covered + 1, report.first_seq - 1);
+        return Err(Failure::new(Failure::DATA, missing));
+    }
+    if covered > 0 && report.segments.is_empty() {
+        return Err(Failure::new(Failure::DATA, anyhow!("the store has a checkpoint, but there is no journal")));
+    }
     if report.is_sound() && store.is_sound() {
         println!("sound");
         return Ok(());

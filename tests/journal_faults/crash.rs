@@ -11,13 +11,7 @@ use std::time::Duration;
 fn run_until_the_power_goes(disk: &SimDisk, options: Options, dice: &mut Dice) -> (u64, u64) {
     // The checkpoint is what has been released, at least.
     let start_after = Seq(verify_on(dir(), disk).unwrap().first_seq.saturating_sub(1));
-    let Ok((journal, recovered)) = open(
-        disk,
-        Options {
-            start_after,
-            ..options
-        },
-    ) else {
+    let Ok((journal, recovered)) = open(disk, Options { start_after, ..options }) else {
         return (0, 0);
     };
     let mut appended = recovered.last_seq().0;
@@ -112,24 +106,14 @@ proptest! {
 #[test]
 fn numbers_go_on_after_a_checkpoint_that_is_ahead() {
     let disk = SimDisk::new();
-    let (journal, _) = open(
-        &disk,
-        Options {
-            sync: SyncMode::None,
-            ..small()
-        },
-    )
-    .unwrap();
+    let (journal, _) = open(&disk, Options { sync: SyncMode::None, ..small() }).unwrap();
     append(&journal, 40);
     journal.wait_durable(Seq(40)).unwrap();
     journal.close().unwrap();
     for seed in 0..40 {
         let disk = disk.crash(seed);
         disk.cut_after(1 + seed);
-        let ahead = Options {
-            start_after: Seq(1000),
-            ..small()
-        };
+        let ahead = Options { start_after: Seq(1000), ..small() };
         // The power may go again while the journal starts anew.
         drop(open(&disk, ahead.clone()));
         let disk = disk.crash(seed);

@@ -13,12 +13,7 @@ use std::time::Duration;
 fn a_failed_sync_is_final() {
     let faults = Arc::new(Faults::default());
     let disk = SimDisk::new();
-    let (journal, _) = Journal::open(
-        dir(),
-        small(),
-        Arc::new(FaultDisk::new(disk.clone(), faults.clone())),
-    )
-    .unwrap();
+    let (journal, _) = Journal::open(dir(), small(), Arc::new(FaultDisk::new(disk.clone(), faults.clone()))).unwrap();
     append(&journal, 10);
     journal.wait_durable(Seq(10)).unwrap();
     // The keeper's own syncs count as well, so that the journal may fail in either thread.
@@ -26,13 +21,8 @@ fn a_failed_sync_is_final() {
     append(&journal, 10);
     let error = journal.wait_durable(Seq(20)).unwrap_err();
     assert_eq!(error.exit_code(), 74);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    assert_eq!(
-        runtime.block_on(journal.failed()).to_string(),
-        error.to_string()
-    );
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(journal.failed()).to_string(), error.to_string());
     faults.fail_sync_after(i64::MAX);
     let durable = journal.durable_now();
     assert!(durable < Seq(20));
@@ -50,12 +40,7 @@ fn a_failed_sync_is_final() {
 #[test]
 fn a_failed_write_is_final() {
     let faults = Arc::new(Faults::default());
-    let (journal, _) = Journal::open(
-        dir(),
-        small(),
-        Arc::new(FaultDisk::new(SimDisk::new(), faults.clone())),
-    )
-    .unwrap();
+    let (journal, _) = Journal::open(dir(), small(), Arc::new(FaultDisk::new(SimDisk::new(), faults.clone()))).unwrap();
     append(&journal, 10);
     journal.wait_durable(Seq(10)).unwrap();
     faults.fail_write_after(0);
@@ -72,16 +57,8 @@ fn a_failed_write_is_final() {
 fn a_full_disk_is_foreseen_and_survived() {
     let faults = Arc::new(Faults::default());
     let disk = SimDisk::new();
-    let options = Options {
-        min_free_bytes: 1 << 20,
-        ..small()
-    };
-    let (journal, _) = Journal::open(
-        dir(),
-        options,
-        Arc::new(FaultDisk::new(disk.clone(), faults.clone())),
-    )
-    .unwrap();
+    let options = Options { min_free_bytes: 1 << 20, ..small() };
+    let (journal, _) = Journal::open(dir(), options, Arc::new(FaultDisk::new(disk.clone(), faults.clone()))).unwrap();
     append(&journal, 10);
     journal.wait_durable(Seq(10)).unwrap();
     assert!(journal.writable());

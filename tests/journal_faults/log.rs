@@ -27,10 +27,7 @@ fn what_was_appended_comes_back_over_many_reopenings() {
     }
     let report = verify_on(dir(), &disk).unwrap();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!(
-        (report.records(), report.last_seq, report.watermark_seq),
-        (total, total, total)
-    );
+    assert_eq!((report.records(), report.last_seq, report.watermark_seq), (total, total, total));
     assert!(report.segments.len() > 10);
 }
 
@@ -40,11 +37,7 @@ fn on_the_real_disk_as_well() {
     let path = folder.path().join("journal");
     let mut total = 0;
     for _ in 0..5 {
-        let options = Options {
-            segment_bytes: 16 << 10,
-            min_free_bytes: 1,
-            ..Options::default()
-        };
+        let options = Options { segment_bytes: 16 << 10, min_free_bytes: 1, ..Options::default() };
         let (journal, recovered) = Journal::open(&path, options, Arc::new(RealDisk)).unwrap();
         assert_eq!(check_prefix(recovered, 0), total);
         append(&journal, 500);
@@ -63,14 +56,7 @@ fn concurrent_appenders_keep_their_order() {
     const THREADS: u64 = 8;
     const EACH: u64 = 3000;
     let disk = SimDisk::new();
-    let (journal, _) = open(
-        &disk,
-        Options {
-            segment_bytes: 64 << 10,
-            ..small()
-        },
-    )
-    .unwrap();
+    let (journal, _) = open(&disk, Options { segment_bytes: 64 << 10, ..small() }).unwrap();
     let placed: Vec<Vec<Seq>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -88,10 +74,7 @@ fn concurrent_appenders_keep_their_order() {
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap())
-            .collect()
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
     });
     journal.close().unwrap();
     let (_journal, mut recovered) = open(&disk, small()).unwrap();
@@ -115,42 +98,21 @@ fn concurrent_appenders_keep_their_order() {
 fn a_slow_sync_makes_larger_groups_not_more_syncs() {
     let faults = Arc::new(Faults::default());
     let disk = SimDisk::new();
-    let options = Options {
-        segment_bytes: 1 << 20,
-        ..small()
-    };
-    let (journal, _) = Journal::open(
-        dir(),
-        options,
-        Arc::new(FaultDisk::new(disk.clone(), faults.clone())),
-    )
-    .unwrap();
+    let options = Options { segment_bytes: 1 << 20, ..small() };
+    let (journal, _) = Journal::open(dir(), options, Arc::new(FaultDisk::new(disk.clone(), faults.clone()))).unwrap();
     let before = faults.syncs();
     faults.delay_sync(Duration::from_millis(20));
     append(&journal, 1000);
     journal.wait_durable(Seq(1000)).unwrap();
-    assert!(
-        faults.syncs() - before < 20,
-        "{} syncs for 1000 records",
-        faults.syncs() - before
-    );
+    assert!(faults.syncs() - before < 20, "{} syncs for 1000 records", faults.syncs() - before);
 }
 
 // The edge is told to stop reading before memory runs out, and nothing is dropped.
 #[test]
 fn pressure_is_reported_and_passes() {
     let faults = Arc::new(Faults::default());
-    let options = Options {
-        pressure_bytes: 10_000,
-        segment_bytes: 1 << 20,
-        ..small()
-    };
-    let (journal, _) = Journal::open(
-        dir(),
-        options,
-        Arc::new(FaultDisk::new(SimDisk::new(), faults.clone())),
-    )
-    .unwrap();
+    let options = Options { pressure_bytes: 10_000, segment_bytes: 1 << 20, ..small() };
+    let (journal, _) = Journal::open(dir(), options, Arc::new(FaultDisk::new(SimDisk::new(), faults.clone()))).unwrap();
     append(&journal, 1);
     journal.wait_durable(Seq(1)).unwrap();
     assert!(!journal.pressure());
@@ -182,28 +144,12 @@ fn released_segments_go_and_the_rest_stays() {
     eventually("all but the one being written", || journal.extent().0 == 1);
     append(&journal, 5);
     journal.close().unwrap();
-    let (journal, recovered) = open(
-        &disk,
-        Options {
-            start_after: Seq(400),
-            ..small()
-        },
-    )
-    .unwrap();
+    let (journal, recovered) = open(&disk, Options { start_after: Seq(400), ..small() }).unwrap();
     assert_eq!(recovered.first_seq(), Seq(401));
     assert_eq!(check_prefix(recovered, 400), 405);
     journal.close().unwrap();
     // A checkpoint older than the journal's beginning leaves a gap, and that is said.
-    assert!(matches!(
-        open(
-            &disk,
-            Options {
-                start_after: Seq(100),
-                ..small()
-            }
-        ),
-        Err(Error::Corrupt { .. })
-    ));
+    assert!(matches!(open(&disk, Options { start_after: Seq(100), ..small() }), Err(Error::Corrupt { .. })));
 }
 
 // A record that is not finished because its writer panicked leaves no trace.
@@ -228,21 +174,12 @@ fn a_panic_while_appending_takes_the_record_back() {
 // I-9: `durable` is published to those who wait for it, and in the interval mode the sync follows.
 #[test]
 fn durable_is_published_in_every_mode() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    for sync in [
-        SyncMode::Strict,
-        SyncMode::Interval(Duration::from_millis(5)),
-        SyncMode::None,
-    ] {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for sync in [SyncMode::Strict, SyncMode::Interval(Duration::from_millis(5)), SyncMode::None] {
         let (journal, _) = open(&SimDisk::new(), Options { sync, ..small() }).unwrap();
         let mut durable = journal.durable();
         append(&journal, 50);
-        runtime
-            .block_on(async { durable.wait_for(|seq| *seq >= 50).await.map(|seq| *seq) })
-            .unwrap();
+        runtime.block_on(async { durable.wait_for(|seq| *seq >= 50).await.map(|seq| *seq) }).unwrap();
         if sync == SyncMode::Strict {
             assert_eq!(journal.synced(), Seq(50));
         }

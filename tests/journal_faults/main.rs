@@ -7,7 +7,6 @@ mod rot;
 
 use lodestone::journal::sim::{Dice, SimDisk};
 use lodestone::journal::{Error, Journal, Options, Recovered};
-use lodestone_state::ids::Seq;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,12 +19,7 @@ pub(crate) fn dir() -> &'static Path {
 
 /// Small segments, so that every test rolls.
 pub(crate) fn small() -> Options {
-    Options {
-        segment_bytes: 4096,
-        min_free_bytes: 0,
-        space_check: Duration::from_millis(5),
-        ..Options::default()
-    }
+    Options { segment_bytes: 4096, min_free_bytes: 0, space_check: Duration::from_millis(5), ..Options::default() }
 }
 
 pub(crate) fn open(disk: &SimDisk, options: Options) -> Result<(Journal, Recovered), Error> {
@@ -69,8 +63,5 @@ pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
 
 /// More with `LODESTONE_CASES`.
 pub(crate) fn cases() -> u32 {
-    std::env::var("LODESTONE_CASES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(500)
+    std::env::var("LODESTONE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
 }

@@ -53,14 +53,7 @@ proptest! {
 #[test]
 fn a_later_group_proves_that_a_bad_one_was_durable() {
     let disk = SimDisk::new();
-    let (journal, _) = open(
-        &disk,
-        Options {
-            segment_bytes: 64 << 10,
-            ..small()
-        },
-    )
-    .unwrap();
+    let (journal, _) = open(&disk, Options { segment_bytes: 64 << 10, ..small() }).unwrap();
     let stale = disk.crash(0);
     for _ in 0..5 {
         append(&journal, 3);
@@ -69,26 +62,13 @@ fn a_later_group_proves_that_a_bad_one_was_durable() {
     journal.close().unwrap();
     let marks = |disk: &SimDisk| {
         let mut bytes = vec![0; 16 << 10];
-        disk.open(&dir().join("watermark"), true)
-            .unwrap()
-            .read_at(&mut bytes, 0)
-            .unwrap();
+        disk.open(&dir().join("watermark"), true).unwrap().read_at(&mut bytes, 0).unwrap();
         bytes
     };
-    disk.open(&dir().join("watermark"), true)
-        .unwrap()
-        .write_at(&marks(&stale), 0)
-        .unwrap();
+    disk.open(&dir().join("watermark"), true).unwrap().write_at(&marks(&stale), 0).unwrap();
     let file = dir().join("000000000001.journal");
     disk.corrupt(&file, 64 + 50, |byte| !byte);
-    assert!(matches!(
-        open(&disk, small()),
-        Err(Error::Corrupt {
-            segment: 1,
-            seq: Seq(1),
-            ..
-        })
-    ));
+    assert!(matches!(open(&disk, small()), Err(Error::Corrupt { segment: 1, seq: Seq(1), .. })));
     // Without the later groups it is a torn tail, and nothing says otherwise.
     let handle = disk.open(&file, true).unwrap();
     handle.write_at(&vec![0; (64 << 10) - 128], 128).unwrap();
@@ -106,12 +86,7 @@ fn a_missing_segment_is_reported() {
         append(&journal, 60);
         journal.sync().unwrap();
         journal.close().unwrap();
-        let used: Vec<_> = verify_on(dir(), &disk)
-            .unwrap()
-            .segments
-            .into_iter()
-            .filter(|s| s.records > 0)
-            .collect();
+        let used: Vec<_> = verify_on(dir(), &disk).unwrap().segments.into_iter().filter(|s| s.records > 0).collect();
         let victim = match missing {
             0 => 0,
             1 => used.len() / 2,
@@ -119,10 +94,7 @@ fn a_missing_segment_is_reported() {
         };
         disk.remove(&dir().join(&used[victim].file)).unwrap();
         let error = open(&disk, small()).err().unwrap();
-        assert!(
-            matches!(error, Error::Corrupt { seq, .. } if seq.0 == used[victim].first_seq),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Corrupt { seq, .. } if seq.0 == used[victim].first_seq), "{error}");
         assert_eq!(error.exit_code(), 65);
     }
 }
@@ -143,15 +115,7 @@ fn a_missing_watermark_is_reported() {
 // A store with a checkpoint had a journal: starting an empty one would lose what was acknowledged since.
 #[test]
 fn a_missing_journal_is_reported() {
-    let error = open(
-        &SimDisk::new(),
-        Options {
-            start_after: Seq(9),
-            ..small()
-        },
-    )
-    .err()
-    .unwrap();
+    let error = open(&SimDisk::new(), Options { start_after: Seq(9), ..small() }).err().unwrap();
     assert!(matches!(error, Error::Watermark { .. }));
     assert_eq!(error.exit_code(), 65);
     assert!(verify_on(dir(), &SimDisk::new()).unwrap().is_sound());
@@ -167,14 +131,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     let file = dir().join("000000000001.journal");
     disk.corrupt(&file, 8, |_| 2);
     let error = open(&disk, small()).err().unwrap();
-    assert!(matches!(
-        error,
-        Error::Newer {
-            found: 2,
-            supported: 1,
-            ..
-        }
-    ));
+    assert!(matches!(error, Error::Newer { found: 2, supported: 1, .. }));
     assert_eq!(error.exit_code(), 65);
     assert!(matches!(verify_on(dir(), &disk), Err(Error::Newer { .. })));
     disk.corrupt(&file, 8, |_| 1);
