@@ -310,6 +310,7 @@ async fn i42_reactions() {
     let plan = http.server.engine.plan();
     let paused = plan.actions.iter().flatten().find(|action| action.name == "Paused").unwrap().id.to_string();
     let shown = http.post("/v1/actions/act", TA, &act("a", &paused, "show")).send().await.unwrap();
+    assert_eq!(shown.headers().get("x-lodestone-error"), None);
     assert_eq!((shown.status().as_u16(), shown.text().await.unwrap().as_str()), (200, "{}"));
     assert_eq!(reactions(&http, "a", "shown").await, 1);
     assert_eq!(call(act("a", &paused, "accept")).await, refused(400, "action_not_allowed"));

@@ -15,7 +15,9 @@ use lodestone_state::ids::{Millis, ProfileId, Seq};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{Plan, TokenKind};
 use lodestone_state::profile::{IDENTITIES_MAX, Profile};
+use lodestone_state::schema::Schema;
 use lodestone_state::store::{Shared, lock_all};
+use lodestone_state::value::Value;
 use parking_lot::MutexGuard;
 
 /// Kind of id of those nobody has vouched for.
@@ -95,7 +97,7 @@ impl Engine {
     /// One attempt; `None` when another merge got in between.
     fn try_identify(&self, plan: &Plan, caller: &Caller, input: &IdentifyInput<'_>, t: Millis, at: Millis) -> Result<Option<Identified>, Rejection> {
         // Refused before anything exists: a rejected identify makes no profile.
-        if input.traits.is_some() && plan.custom_schema().is_none() {
+        if input.traits.is_some() && traits_schema(plan).is_none() {
             let reject = Reject::identify(caller, input, at);
             self.invalid.record(self, plan, &reject, "traits", 0, &[]);
             return Err(Rejection::new("traits_schema_missing", "no custom traits are defined"));
@@ -141,7 +143,7 @@ impl Engine {
     }
 
     fn check_traits(&self, plan: &Plan, caller: &Caller, input: &IdentifyInput<'_>, traits: &str, at: Millis) -> Result<Props, Rejection> {
-        let Some(schema) = plan.custom_schema() else { return Ok(Props::default()) };
+        let Some(schema) = traits_schema(plan) else { return Ok(Props::default()) };
         schema.validate(traits, &plan.zone).map_err(|errors| {
             self.invalid.record(self, plan, &Reject::identify(caller, input, at), "traits", 0, &errors);
             Rejection::new("traits_invalid", format!("{} trait(s) do not fit their definition", errors.len())).with_details(errors)
@@ -268,13 +270,25 @@ fn decide(guards: &[MutexGuard<'_, Profile>], owners: &[(String, Option<usize>)]
     decision
 }
 
-/// Follower-only traits are kept; on conflict the leader wins.
+/// What traits are held against: their definition, or anything where the organisation accepts that.
+fn traits_schema(plan: &Plan) -> Option<&Schema> {
+    plan.custom_schema().or_else(|| plan.traits_without_schema().then(|| plan.open_schema()))
+}
+
+/// Follower-only traits are kept; on conflict the leader wins. Keys that no definition declares stand
+/// together as one object and are joined key by key.
 fn union<'a>(leader: &Props, followers: impl Iterator<Item = &'a Props>) -> Props {
     let mut pairs = leader.clone().into_vec();
     for follower in followers {
         for (path, value) in follower.iter() {
-            if !pairs.iter().any(|(have, _)| have == path) {
-                pairs.push((*path, value.clone()));
+            match pairs.iter_mut().find(|(have, _)| have == path) {
+                None => pairs.push((*path, value.clone())),
+                Some((_, Value::Object(have))) => {
+                    let Value::Object(more) = value else { continue };
+                    let missing: Vec<_> = more.iter().filter(|(key, _)| !have.iter().any(|(k, _)| k == key)).cloned().collect();
+                    have.extend(missing);
+                }
+                Some(_) => {}
             }
         }
     }

@@ -353,24 +353,28 @@ impl Connection {
         }
         let compact = id.filter(|_| self.compact);
         let mut summary = CompactBatch { id: compact.map(CompactString::new).unwrap_or_default(), credit: cost, ..CompactBatch::default() };
+        let mut results = Vec::with_capacity(if compact.is_none() { batch.messages.len() } else { 0 });
         for message in &batch.messages {
             let (message_id, done) = match message {
                 Ok(fields) => (fields.id.as_deref(), self.perform_in_batch(fields, batch.sent_at.as_deref(), up)),
                 Err(bad) => (bad.id.as_deref(), Done::rejected(bad.rejection.clone())),
             };
-            if compact.is_none() {
-                self.answers.result(done.seq, 1, now, message_id, done.outcome);
-                continue;
-            }
             summary.seq = summary.seq.max(done.seq);
             match done.outcome {
+                outcome if compact.is_none() => results.push((message_id, outcome)),
                 Outcome::Stored(_) => summary.stored += 1,
                 other => summary.others.push((message_id.map(CompactString::new), other)),
             }
         }
         if compact.is_some() {
             self.answers.compact(now, summary);
-        } else if batch.len == 0 {
+            return;
+        }
+        // All wait for the last of them, so that a batch is answered by one ack (I-58).
+        for (message_id, outcome) in results {
+            self.answers.result(summary.seq, 1, now, message_id, outcome);
+        }
+        if batch.len == 0 {
             let mut text = String::new();
             codec::ack_begin(&mut text);
             codec::ack_end(&mut text, 0);

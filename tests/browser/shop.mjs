@@ -81,7 +81,8 @@ const profileWhen = async (holds, what) => {
   throw assert.fail(`${what}; the profile is ${JSON.stringify(found, null, 1)}`);
 };
 
-const reacted = (profile, kind) => profile.reactions.some((reaction) => reaction.event === kind && reaction.action === 'Welcome coupon');
+const reacted = (profile, kind) =>
+  [...profile.events, ...(profile.reactions ?? [])].some((entry) => entry.event === kind && entry.action === 'Welcome coupon');
 const isIn = (profile, key) => profile.audiences.some((audience) => audience.key === key);
 
 try {
@@ -102,6 +103,7 @@ try {
   assert.ok(pushMs > 0, 'the panel tells how long the push took');
   await trait('productsViewed').getByText('3', { exact: true }).waitFor();
   await page.locator('[data-audience="window-shoppers"]').waitFor();
+  assert.equal(await page.locator('.funnel li.done').count(), 1, 'one step of the funnel is done');
   await sleep(800);
   await shot('shop-coupon');
 
@@ -133,6 +135,8 @@ try {
   assert.equal(bought.computedTraits.spent, 16.2);
   assert.ok(isIn(bought, 'checkout-funnel'), 'viewed, added, bought within the hour');
   assert.ok(!isIn(bought, 'window-shoppers'), 'a buyer is no window shopper');
+  await page.locator('.funnel li.done').nth(2).waitFor();
+  await shot('shop-bought');
 
   step('a server that restarts under the page loses nothing and gets nothing twice');
   const viewed = bought.computedTraits.productsViewed;

@@ -149,7 +149,7 @@ class Ledger:
         profile = server.profile(user)
         if not self.checks.that(profile is not None, f"{label}: {user} is gone"):
             return
-        found = [r["actionId"] for r in profile["reactions"] if r["event"] == "accepted"]
+        found = [e["actionId"] for e in profile["events"] if e["type"] == "reaction" and e["event"] == "accepted"]
         self.checks.equal(found, [action] if accepted else [], f"{label}: accepted reactions of {user}")
         self.checks.equal(profile["computedTraits"]["ticks"], 1, f"{label}: events of {user}")
 

@@ -4,7 +4,7 @@ import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from .client import ADMIN, CHECKOUT, TA, TS, TW, Socket, track
+from .client import ADMIN, TA, TS, TW, Socket, track
 
 CASES = []
 
@@ -216,7 +216,7 @@ async def i40_i41_listing(test):
         for _ in range(2):
             body = {"userId": user, "type": "listing", "tags": ["b"]}
             test.post("/v1/actions", TA, {**body, **({"sessionId": session} if session else {})})
-        delivered = [r for r in test.server.profile(user)["reactions"] if r["event"] == "delivered"]
+        delivered = test.reactions(user, "delivered")
         test.equal(len(delivered), want, f"I-41 delivered with session {session}")
 
 
@@ -235,14 +235,19 @@ async def i42_i45_act(test):
     test.equal(test.server.profile("h42-never"), None, "I-42 no profile is made")
     for missing in (str(uuid.uuid4()), "not-an-id"):
         test.equal(act(userId="h42", actionId=missing, event="show")[:2], (404, "action_not_found"), f"I-42 action {missing}")
-    sleeping = "5eeb1e00-0000-4000-8000-000000000001"
-    test.equal(act(userId="h42", actionId=sleeping, event="show")[::2], (200, b"{}"), "I-42 show of an inactive action is recorded")
-    test.equal(act(userId="h42", actionId=sleeping, event="accept")[:2], (400, "action_not_allowed"), "I-42 accept of an inactive action")
+    # A reaction other than accept counts after the action went to sleep, if it was delivered before.
+    sleeping = next(a for a in json.loads(test.catalog.read_text())["actions"] if a["name"] == "Sleeping")
+    for state in ("active", "inactive"):
+        status, _, _ = test.post("/api/v1/catalog", ADMIN, {"actions": [{**sleeping, "state": state}]})
+        test.equal(status, 200, f"the action becomes {state}")
+        test.equal("Sleeping" in ids("listing", "h42"), state == "active", f"listed while {state}")
+    test.equal(act(userId="h42", actionId=sleeping["id"], event="show")[::2], (200, b"{}"), "I-42 show of an inactive action is recorded")
+    test.equal(act(userId="h42", actionId=sleeping["id"], event="accept")[:2], (400, "action_not_allowed"), "I-42 accept of an inactive action")
 
     test.equal(act(userId="h42", actionId=each, event="accept", messageId="h45-1")[::2], (200, b"{}"), "accept")
     test.equal(act(userId="h42", actionId=each, event="accept", messageId="h45-1")[::2], (200, b"{}"), "I-45 repeated")
     test.equal(act(userId="h42", actionId=each, event="accept", messageId="h45-2")[:2], (400, "action_cap_reached"), "one each")
-    accepted = [r for r in test.server.profile("h42")["reactions"] if r["event"] == "accepted"]
+    accepted = test.reactions("h42", "accepted")
     test.equal(len(accepted), 1, "I-45 one reaction")
     test.that("One coupon each" not in ids("coupon", "h42"), "a capped action is not listed")
     test.post("/v1/identify", TA, {"userId": "h28", "type": "user_id", "previousUserId": "h42"})
@@ -257,7 +262,7 @@ async def i43_a_total_cap_is_exact(test):
 
     def accept(n):
         connection = http.client.HTTPConnection("127.0.0.1", test.server.port, timeout=30)
-        headers = {"Authorization": "Bearer TA", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {TA}", "Accept": "application/json"}
         # An unknown user is refused, so each is made known first.
         connection.request("POST", "/v1/track", json.dumps({"userId": f"h43-{n}", "event": "Page Viewed", "properties": {"page": "/"}}), headers)
         connection.getresponse().read()
@@ -269,7 +274,8 @@ async def i43_a_total_cap_is_exact(test):
 
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(accept, range(500)))
-    test.equal((answers.count(200), answers.count("action_cap_reached")), (100, 400), "I-43 100 of 500")
+    counts = {answer: answers.count(answer) for answer in set(answers)}
+    test.equal(counts, {200: 100, "action_cap_reached": 400}, "I-43 100 of 500")
 
 
 @case
@@ -323,6 +329,6 @@ async def read_side(test):
             test.that(headers.get("content-type", "").startswith("application/problem+json") and json.loads(content)["code"], f"problem of {path}")
     status, headers, content = test.server.request("GET", f"/api/v1/profiles/{uuid.uuid4()}", token=ADMIN)
     test.equal((status, headers.get("content-type")), (404, "application/problem+json"), "an unknown profile")
-    test.equal(test.server.read("/api/v1/profiles?userId=nobody-at-all"), {"data": []}, "an unknown user id")
+    test.equal(test.server.read("/api/v1/profiles?userId=nobody-at-all")["data"], [], "an unknown user id")
     test.equal(test.server.request("GET", "/api/v1/audiences/nope", token=ADMIN)[0], 404, "an unknown audience")
     test.that(test.server.read("/api/v1/status")["events"] > 0, "status")

@@ -71,6 +71,14 @@ class Test(Checks):
             body["properties"] = properties
         return server.request("POST", "/v1/track", body, token)
 
+    @property
+    def catalog(self):
+        return CATALOG
+
+    def reactions(self, user, kind):
+        """The reactions of one kind in a profile's log."""
+        return [e for e in self.server.profile(user)["events"] if e["type"] == "reaction" and e["event"] == kind]
+
     def invalid(self):
         """The invalid-events log, newest first."""
         return self.server.read("/api/v1/invalid-events?limit=500")["data"]

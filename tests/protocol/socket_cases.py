@@ -90,8 +90,7 @@ async def i58_a_batch_is_answered_in_order(test):
     error = await socket.wait("error")
     test.equal((error["id"], error["code"]), ("b2", "batch_too_large"), "101 items")
     await socket.send({"t": "batch", "id": "b3", "messages": [{"t": "batch", "messages": []}, {"t": "ping"}, track("b-5")]})
-    ack = await socket.wait("ack")
-    test.equal([r.get("code", r["status"]) for r in ack["results"]], ["invalid_frame", "invalid_frame", "stored"], "nested frames")
+    test.equal([r.get("code", r["status"]) for r in await socket.results(3)], ["invalid_frame", "invalid_frame", "stored"], "nested frames")
     test.equal(test.server.profile("ws-batch")["eventCount"], 3, "events stored")
     await socket.send({"t": "batch", "id": "b4", "messages": [
         {"t": "identify", "id": "b-6", "userId": "ws-batch-user", "type": "user_id", "previousUserId": "ws-batch", "traits": {"age": 5}},
@@ -202,7 +201,7 @@ async def i61_a_cap_used_up_on_one_channel_revokes_on_the_other(test):
     test.equal((revoked["reason"], revoked["deliveryId"]), ("capped", on_app["action"]["deliveryId"]), "revoked on the other channel")
     await web.send({"t": "act", "id": "two-a", "actionId": on_web["action"]["id"], "event": "show"})
     test.equal((await web.wait("acted"))["status"], "recorded", "a repeated id replays the answer")
-    shown = [r for r in test.server.profile("ws-two")["reactions"] if r["event"] == "shown"]
+    shown = test.reactions("ws-two", "shown")
     test.equal(len(shown), 1, "one reaction")
     await web.send({"t": "act", "id": "two-b", "actionId": "00000000-0000-4000-8000-000000000000", "event": "accept"})
     error = await web.wait("error")
