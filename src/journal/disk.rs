@@ -111,21 +111,11 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(
-            fs::OpenOptions::new()
-                .read(true)
-                .write(writable)
-                .open(path)?,
-        )))
+        Ok(Arc::new(RealFile(fs::OpenOptions::new().read(true).write(writable).open(path)?)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
+        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         Ok(Arc::new(RealFile(file)))
     }
 

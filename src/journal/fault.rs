@@ -54,10 +54,7 @@ impl Faults {
 
     /// Makes every sync take this long.
     pub fn delay_sync(&self, by: Duration) {
-        self.sync_delay_us.store(
-            u64::try_from(by.as_micros()).unwrap_or(u64::MAX),
-            Ordering::SeqCst,
-        );
+        self.sync_delay_us.store(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     /// Successful syncs of files so far.
@@ -75,11 +72,7 @@ impl Faults {
     }
 
     fn room(&self) -> io::Result<()> {
-        if self.full.load(Ordering::SeqCst) {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
+        if self.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 
@@ -91,20 +84,14 @@ impl Faults {
 pub fn parse(text: &str) -> Result<Arc<dyn Disk>, String> {
     let faults = Faults::default();
     for part in text.split(',') {
-        let (name, number) = part
-            .split_once('=')
-            .ok_or_else(|| format!("{part:?} is not of the form name=number"))?;
-        let number: u32 = number
-            .parse()
-            .map_err(|_| format!("{number:?} in {part:?} is not a number"))?;
+        let (name, number) = part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form name=number"))?;
+        let number: u32 = number.parse().map_err(|_| format!("{number:?} in {part:?} is not a number"))?;
         match name {
             "sync-after" => faults.fail_sync_after(number.into()),
             "write-after" => faults.fail_write_after(number.into()),
             "sync-delay-ms" => faults.delay_sync(Duration::from_millis(number.into())),
             _ => {
-                return Err(format!(
-                    "there is no fault {name:?}; there are sync-after, write-after, sync-delay-ms"
-                ));
+                return Err(format!("there is no fault {name:?}; there are sync-after, write-after, sync-delay-ms"));
             }
         }
     }
@@ -124,10 +111,7 @@ impl<D: Disk> FaultDisk<D> {
     }
 
     fn wrap(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(FaultFile {
-            inner,
-            faults: self.faults.clone(),
-        })
+        Arc::new(FaultFile { inner, faults: self.faults.clone() })
     }
 }
 

@@ -70,11 +70,7 @@ impl SegmentHeader {
     /// first twelve bytes keep their place in every future format.
     pub(super) fn decode(bytes: &[u8]) -> SegmentStart {
         if bytes.len() < SEGMENT_HEADER {
-            return if all_zero(bytes) {
-                SegmentStart::Blank
-            } else {
-                SegmentStart::Bad
-            };
+            return if all_zero(bytes) { SegmentStart::Blank } else { SegmentStart::Bad };
         }
         let bytes = &bytes[..SEGMENT_HEADER];
         if all_zero(bytes) {
@@ -122,8 +118,7 @@ impl GroupHeader {
     /// Writes the header into the first bytes of `group`, whose records are in place already.
     /// Returns the group's chain value. `self.crc` and `self.payload` are ignored.
     pub(super) fn seal(&self, group: &mut [u8]) -> u32 {
-        let payload =
-            u32::try_from(group.len() - GROUP_HEADER).expect("a group is smaller than 4 GiB");
+        let payload = u32::try_from(group.len() - GROUP_HEADER).expect("a group is smaller than 4 GiB");
         group[0..4].copy_from_slice(&GROUP_MAGIC);
         group[4..8].copy_from_slice(&payload.to_le_bytes());
         group[8..16].copy_from_slice(&self.salt.to_le_bytes());
@@ -162,8 +157,7 @@ impl GroupHeader {
     pub(super) fn intact(&self, group: &[u8]) -> bool {
         group.len() == self.bytes()
             && self.crc == crc32c_append(crc32c(&group[..44]), &group[GROUP_HEADER..])
-            && records(&group[GROUP_HEADER..]).try_fold(0, |n: u32, r| r.map(|_| n + 1))
-                == Some(self.count)
+            && records(&group[GROUP_HEADER..]).try_fold(0, |n: u32, r| r.map(|_| n + 1)) == Some(self.count)
     }
 
     /// Sequence number of its last record.
@@ -195,10 +189,7 @@ pub(super) fn records(mut payload: &[u8]) -> impl Iterator<Item = Option<&[u8]>>
 /// Whether every byte is zero.
 pub(super) fn all_zero(bytes: &[u8]) -> bool {
     let (chunks, tail) = bytes.as_chunks::<64>();
-    chunks
-        .iter()
-        .all(|chunk| chunk.iter().fold(0, |acc, byte| acc | byte) == 0)
-        && tail.iter().all(|b| *b == 0)
+    chunks.iter().all(|chunk| chunk.iter().fold(0, |acc, byte| acc | byte) == 0) && tail.iter().all(|b| *b == 0)
 }
 
 #[cfg(test)]
@@ -206,12 +197,7 @@ mod tests {
     use super::*;
 
     fn sample() -> SegmentHeader {
-        SegmentHeader {
-            index: 7,
-            first_seq: 1001,
-            salt: 0x0102_0304_0506_0708,
-            chain: 0xdead_beef,
-        }
+        SegmentHeader { index: 7, first_seq: 1001, salt: 0x0102_0304_0506_0708, chain: 0xdead_beef }
     }
 
     fn group() -> Vec<u8> {
@@ -220,15 +206,7 @@ mod tests {
             group.extend_from_slice(&u32::try_from(record.len()).unwrap().to_le_bytes());
             group.extend_from_slice(record);
         }
-        let header = GroupHeader {
-            payload: 0,
-            salt: 9,
-            first_seq: 41,
-            synced: 40,
-            count: 3,
-            chain: 0x1234_5678,
-            crc: 0,
-        };
+        let header = GroupHeader { payload: 0, salt: 9, first_seq: 41, synced: 40, count: 3, chain: 0x1234_5678, crc: 0 };
         header.seal(&mut group);
         group
     }
@@ -253,20 +231,11 @@ mod tests {
     #[test]
     fn a_header_reads_back_and_every_flipped_bit_is_seen() {
         let bytes = sample().encode();
-        assert_eq!(
-            SegmentHeader::decode(&bytes),
-            SegmentStart::Header(sample())
-        );
+        assert_eq!(SegmentHeader::decode(&bytes), SegmentStart::Header(sample()));
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes;
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                matches!(
-                    SegmentHeader::decode(&bad),
-                    SegmentStart::Bad | SegmentStart::Newer(_)
-                ),
-                "bit {bit} went unseen"
-            );
+            assert!(matches!(SegmentHeader::decode(&bad), SegmentStart::Bad | SegmentStart::Newer(_)), "bit {bit} went unseen");
         }
     }
 
@@ -275,10 +244,7 @@ mod tests {
         let mut bytes = sample().encode();
         bytes[8] = 2;
         assert_eq!(SegmentHeader::decode(&bytes), SegmentStart::Newer(2));
-        assert_eq!(
-            SegmentHeader::decode(&[0; SEGMENT_HEADER]),
-            SegmentStart::Blank
-        );
+        assert_eq!(SegmentHeader::decode(&[0; SEGMENT_HEADER]), SegmentStart::Blank);
         assert_eq!(SegmentHeader::decode(&[]), SegmentStart::Blank);
     }
 
@@ -287,19 +253,13 @@ mod tests {
         let bytes = group();
         let header = GroupHeader::decode(&bytes).unwrap();
         assert!(header.intact(&bytes));
-        assert_eq!(
-            (header.first_seq, header.last_seq(), header.synced),
-            (41, 43, 40)
-        );
-        let read: Vec<_> = records(&bytes[GROUP_HEADER..])
-            .map(Option::unwrap)
-            .collect();
+        assert_eq!((header.first_seq, header.last_seq(), header.synced), (41, 43, 40));
+        let read: Vec<_> = records(&bytes[GROUP_HEADER..]).map(Option::unwrap).collect();
         assert_eq!(read, [&b"first"[..], b"", b"third record"]);
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            let seen = GroupHeader::decode(&bad)
-                .is_none_or(|h| bad.len() < h.bytes() || !h.intact(&bad[..h.bytes()]));
+            let seen = GroupHeader::decode(&bad).is_none_or(|h| bad.len() < h.bytes() || !h.intact(&bad[..h.bytes()]));
             assert!(seen, "bit {bit} went unseen");
         }
     }

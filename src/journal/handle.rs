@@ -48,49 +48,17 @@ impl Journal {
     /// # Errors
     /// [`Error::Corrupt`] if something that had been synced is not as it was written or is missing,
     /// [`Error::Newer`] for a folder of a newer program, [`Error::Io`] if the disk fails.
-    pub fn open(
-        dir: &Path,
-        options: Options,
-        disk: Arc<dyn Disk>,
-    ) -> Result<(Self, Recovered), Error> {
-        let options = Options {
-            segment_bytes: options.segment_bytes.max(4096),
-            ..options
-        };
-        let Opened {
-            active,
-            survey,
-            live,
-            mark,
-            last_seq,
-        } = open::open(dir, &options, &disk)?;
+    pub fn open(dir: &Path, options: Options, disk: Arc<dyn Disk>) -> Result<(Self, Recovered), Error> {
+        let options = Options { segment_bytes: options.segment_bytes.max(4096), ..options };
+        let Opened { active, survey, live, mark, last_seq } = open::open(dir, &options, &disk)?;
         let recovered = Recovered::new(dir, disk.clone(), &survey, last_seq, options.start_after.0);
         let parker = Parker::new();
-        let start = Start {
-            last_seq,
-            live,
-            mark,
-            next_segment: active.index() + 1,
-        };
-        let inner = Arc::new(Inner::new(
-            dir,
-            disk,
-            options,
-            start,
-            parker.unparker().clone(),
-        ));
+        let start = Start { last_seq, live, mark, next_segment: active.index() + 1 };
+        let inner = Arc::new(Inner::new(dir, disk, options, start, parker.unparker().clone()));
         inner.look_at_space();
-        let writer = spawn("journal-writer", &inner, move |inner| {
-            writer::run(inner, active, parker)
-        });
+        let writer = spawn("journal-writer", &inner, move |inner| writer::run(inner, active, parker));
         let keeper = spawn("journal-keeper", &inner, |inner| keeper::run(&inner));
-        Ok((
-            Self {
-                inner,
-                threads: Mutex::new(vec![writer, keeper]),
-            },
-            recovered,
-        ))
+        Ok((Self { inner, threads: Mutex::new(vec![writer, keeper]) }, recovered))
     }
 
     /// Appends a record and returns its sequence number. Never waits for the disk.
@@ -114,11 +82,7 @@ impl Journal {
         let mut guard = self.inner.shared.lock();
         let shared = &mut *guard;
         let seq = shared.next_seq;
-        let entry = Entry {
-            start: shared.buf.len(),
-            buf: &mut shared.buf,
-            done: false,
-        };
+        let entry = Entry { start: shared.buf.len(), buf: &mut shared.buf, done: false };
         entry.fill(Seq(seq), write);
         shared.next_seq += 1;
         if shared.failed {
@@ -215,11 +179,7 @@ impl Journal {
         let inner = self.inner.clone();
         async move {
             let _inner = inner;
-            match failed
-                .wait_for(Option::is_some)
-                .await
-                .map(|error| error.clone())
-            {
+            match failed.wait_for(Option::is_some).await.map(|error| error.clone()) {
                 Ok(Some(error)) => error,
                 _ => std::future::pending().await,
             }
@@ -236,10 +196,7 @@ impl Journal {
     #[must_use]
     pub fn extent(&self) -> (usize, Seq) {
         let live = self.inner.live.lock();
-        (
-            live.len(),
-            Seq(live.front().map_or(0, |segment| segment.first_seq)),
-        )
+        (live.len(), Seq(live.front().map_or(0, |segment| segment.first_seq)))
     }
 
     /// Writes and syncs what was appended, then stops the threads. A second call does nothing.
@@ -276,10 +233,7 @@ impl Entry<'_> {
         let body = self.buf.len();
         write(seq, &mut Record(self.buf));
         let length = self.buf.len() - body;
-        assert!(
-            length <= RECORD_MAX,
-            "a record of {length} bytes, limit is {RECORD_MAX}"
-        );
+        assert!(length <= RECORD_MAX, "a record of {length} bytes, limit is {RECORD_MAX}");
         let length = u32::try_from(length).expect("the limit is smaller");
         self.buf[self.start..body].copy_from_slice(&length.to_le_bytes());
         self.done = true;

@@ -68,13 +68,7 @@ pub(super) struct Start {
 }
 
 impl Inner {
-    pub(super) fn new(
-        dir: &Path,
-        disk: Arc<dyn Disk>,
-        options: Options,
-        start: Start,
-        wake: Unparker,
-    ) -> Self {
+    pub(super) fn new(dir: &Path, disk: Arc<dyn Disk>, options: Options, start: Start, wake: Unparker) -> Self {
         let last = start.last_seq;
         let shared = Shared {
             buf: writer::fresh_buffer(),
@@ -171,44 +165,25 @@ impl Inner {
         };
         let reserve = self.options.min_free_bytes;
         // Coming back takes a quarter more than leaving, so that the edge does not flap.
-        let needed = if self.writable.load(Ordering::Relaxed) {
-            reserve
-        } else {
-            reserve + reserve / 4
-        };
-        let writable = free >= needed && !self.desk.starved();
+        let needed = if self.writable.load(Ordering::Relaxed) { reserve } else { reserve + reserve / 4 };
+        let writable = free >= needed && self.desk.has_room();
         if self.writable.swap(writable, Ordering::Relaxed) != writable {
-            tracing::warn!(
-                writable,
-                free_bytes = free,
-                reserve_bytes = reserve,
-                "journal: free space"
-            );
+            tracing::warn!(writable, free_bytes = free, reserve_bytes = reserve, "journal: free space");
         }
     }
 }
 
 /// Starts a background thread. If it panics the journal fails: what it did not do is not durable.
-pub(super) fn spawn(
-    name: &str,
-    inner: &Arc<Inner>,
-    run: impl FnOnce(Arc<Inner>) + Send + 'static,
-) -> JoinHandle<()> {
+pub(super) fn spawn(name: &str, inner: &Arc<Inner>, run: impl FnOnce(Arc<Inner>) + Send + 'static) -> JoinHandle<()> {
     struct Watch(Arc<Inner>);
     impl Drop for Watch {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                self.0
-                    .fail(error::io("run", &self.0.dir)(std::io::Error::other(
-                        "a journal thread panicked",
-                    )));
+                self.0.fail(error::io("run", &self.0.dir)(std::io::Error::other("a journal thread panicked")));
             }
         }
     }
     let watch = Watch(inner.clone());
     let body = move || run(watch.0.clone());
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .expect("the system can start a thread")
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("the system can start a thread")
 }

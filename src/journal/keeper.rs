@@ -15,6 +15,8 @@ pub(super) struct Desk {
     changed: Condvar,
     /// There is no room to prepare the next segment above the reserve.
     starved: AtomicBool,
+    /// The writer stands still for want of room.
+    stalled: AtomicBool,
 }
 
 struct State {
@@ -29,22 +31,26 @@ struct State {
 
 impl Desk {
     pub(super) fn new(next: u64) -> Self {
-        let state = State {
-            next,
-            ready: None,
-            urgent: false,
-            released: 0,
-            stop: false,
-        };
+        let state = State { next, ready: None, urgent: false, released: 0, stop: false };
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
             starved: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn starved(&self) -> bool {
+    fn starved(&self) -> bool {
         self.starved.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn stalled(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    /// Whether there is room for what comes next.
+    pub(super) fn has_room(&self) -> bool {
+        !self.starved() && !self.stalled.load(Ordering::Relaxed)
     }
 
     pub(super) fn release(&self, upto: u64) {
@@ -67,8 +73,7 @@ impl Desk {
         if state.ready.is_none() && !state.stop {
             state.urgent = true;
             self.changed.notify_all();
-            self.changed
-                .wait_while_for(&mut state, |s| s.ready.is_none() && !s.stop, patience);
+            self.changed.wait_while_for(&mut state, |s| s.ready.is_none() && !s.stop, patience);
         }
         state.urgent = state.urgent && state.ready.is_none();
         let ready = state.ready.take();
@@ -104,11 +109,7 @@ pub(super) fn run(inner: &Inner) {
             return;
         }
         if waiting && state.urgent {
-            desk.changed.wait_while_for(
-                &mut state,
-                |s| !s.stop,
-                inner.options.space_check.min(Duration::from_millis(50)),
-            );
+            desk.changed.wait_while_for(&mut state, |s| !s.stop, inner.options.space_check.min(Duration::from_millis(50)));
         }
     }
 }
@@ -116,11 +117,7 @@ pub(super) fn run(inner: &Inner) {
 fn turn(inner: &Inner, released: &mut u64) -> Result<(), Error> {
     let (upto, wanted, urgent) = {
         let state = inner.desk.state.lock();
-        (
-            state.released,
-            state.ready.is_none().then_some(state.next),
-            state.urgent,
-        )
+        (state.released, state.ready.is_none().then_some(state.next), state.urgent)
     };
     // Removing first: it may make the room that preparing needs.
     if upto > *released {
@@ -138,16 +135,8 @@ fn prepare(inner: &Inner, index: u64, urgent: bool) -> Result<(), Error> {
     let bytes = inner.options.segment_bytes;
     let spared = segment::path(&inner.dir, index);
     let exists = inner.disk.open(&spared, false).is_ok();
-    let needed = if urgent || exists {
-        0
-    } else {
-        bytes.saturating_add(inner.options.min_free_bytes)
-    };
-    if inner
-        .disk
-        .free_bytes(&inner.dir)
-        .is_ok_and(|free| free < needed)
-    {
+    let needed = if urgent || exists { 0 } else { bytes.saturating_add(inner.options.min_free_bytes) };
+    if inner.disk.free_bytes(&inner.dir).is_ok_and(|free| free < needed) {
         inner.desk.starved.store(true, Ordering::Relaxed);
         return Ok(());
     }
@@ -195,8 +184,5 @@ fn remove_released(inner: &Inner, upto: u64) -> Result<(), Error> {
             tracing::warn!(segment = segment.index, %error, "journal: cannot remove a released segment");
         }
     }
-    inner
-        .disk
-        .sync_dir(&inner.dir)
-        .map_err(super::error::io("sync", &inner.dir))
+    inner.disk.sync_dir(&inner.dir).map_err(super::error::io("sync", &inner.dir))
 }

@@ -59,7 +59,7 @@ pub enum SyncMode {
 pub struct Options {
     /// When a record counts as durable.
     pub sync: SyncMode,
-    /// Size of a segment file in bytes, at least 4 KiB. A larger group gets a larger segment.
+    /// Size of a segment file in bytes, at least 4 KiB. A larger record gets a larger segment.
     pub segment_bytes: u64,
     /// Above this many buffered bytes [`Journal::pressure`] is true.
     pub pressure_bytes: usize,

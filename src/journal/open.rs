@@ -32,33 +32,13 @@ impl Active {
     }
 
     /// Begins a prepared segment. Not synced: the first group's sync covers the header.
-    pub(super) fn begin(
-        dir: &Path,
-        file: Arc<dyn DiskFile>,
-        index: u64,
-        first_seq: u64,
-        chain: u32,
-    ) -> Result<Self, Error> {
+    pub(super) fn begin(dir: &Path, file: Arc<dyn DiskFile>, index: u64, first_seq: u64, chain: u32) -> Result<Self, Error> {
         let path = segment::path(dir, index);
-        let salt = getrandom::u64()
-            .map_err(|e| io("draw a salt for", &path)(std::io::Error::other(e.to_string())))?;
-        let header = SegmentHeader {
-            index,
-            first_seq,
-            salt,
-            chain,
-        };
-        file.write_at(&header.encode(), 0)
-            .map_err(io("write", &path))?;
+        let salt = getrandom::u64().map_err(|e| io("draw a salt for", &path)(std::io::Error::other(e.to_string())))?;
+        let header = SegmentHeader { index, first_seq, salt, chain };
+        file.write_at(&header.encode(), 0).map_err(io("write", &path))?;
         let capacity = file.length().map_err(io("measure", &path))?;
-        Ok(Self {
-            file,
-            path,
-            header,
-            offset: SEGMENT_HEADER as u64,
-            capacity,
-            chain,
-        })
+        Ok(Self { file, path, header, offset: SEGMENT_HEADER as u64, capacity, chain })
     }
 }
 
@@ -79,34 +59,19 @@ pub(super) fn open(dir: &Path, options: &Options, disk: &Arc<dyn Disk>) -> Resul
     let (mut file, mark) = match watermark::read(dir, disk)? {
         Some(read) => {
             if read.unreadable > 0 {
-                tracing::info!(
-                    slots = read.unreadable,
-                    "journal: unfinished watermark, an older one is used"
-                );
+                tracing::info!(slots = read.unreadable, "journal: unfinished watermark, an older one is used");
             }
             (Watermark::open(dir, disk, read)?, read.mark)
         }
         None => {
             if let Some(index) = segment::list(dir, disk)?.first() {
                 tracing::debug!(segment = index, "journal: segments without a watermark");
-                return Err(Error::Watermark {
-                    path: dir.join(watermark::NAME),
-                    what: "there are segments, but no watermark",
-                });
+                return Err(Error::Watermark { path: dir.join(watermark::NAME), what: "there are segments, but no watermark" });
             }
             if after > 0 {
-                return Err(Error::Watermark {
-                    path: dir.join(watermark::NAME),
-                    what: "there is a checkpoint, but no journal",
-                });
+                return Err(Error::Watermark { path: dir.join(watermark::NAME), what: "there is a checkpoint, but no journal" });
             }
-            let mark = Mark {
-                seq: after,
-                segment: 1,
-                offset: 0,
-                base_segment: 1,
-                base_seq: after + 1,
-            };
+            let mark = Mark { seq: after, segment: 1, offset: 0, base_segment: 1, base_seq: after + 1 };
             let file = Watermark::create(dir, disk, mark)?;
             disk.sync_dir(dir).map_err(io("sync", dir))?;
             (file, mark)
@@ -136,21 +101,9 @@ pub(super) fn open(dir: &Path, options: &Options, disk: &Arc<dyn Disk>) -> Resul
     if last_seq < after {
         // Without a sync per group a power failure can leave the journal behind the checkpoint. All it
         // holds is in the checkpoint then; it starts anew after it, so that no number is used twice.
-        let index = survey
-            .parts
-            .last()
-            .map_or(mark.base_segment, |p| p.contents.header.index + 1);
-        tracing::warn!(
-            journal = last_seq,
-            checkpoint = after,
-            "journal: behind the checkpoint, starting after it"
-        );
-        survey.released.extend(
-            survey
-                .parts
-                .drain(..)
-                .map(|part| part.contents.header.index),
-        );
+        let index = survey.parts.last().map_or(mark.base_segment, |p| p.contents.header.index + 1);
+        tracing::warn!(journal = last_seq, checkpoint = after, "journal: behind the checkpoint, starting after it");
+        survey.released.extend(survey.parts.drain(..).map(|part| part.contents.header.index));
         last_seq = after;
         fresh = Some(index);
     } else if survey.parts.is_empty() {
@@ -159,10 +112,7 @@ pub(super) fn open(dir: &Path, options: &Options, disk: &Arc<dyn Disk>) -> Resul
     let mut live: VecDeque<Live> = survey
         .parts
         .iter()
-        .map(|part| Live {
-            index: part.contents.header.index,
-            first_seq: part.contents.header.first_seq,
-        })
+        .map(|part| Live { index: part.contents.header.index, first_seq: part.contents.header.first_seq })
         .collect();
     let active = match (fresh, survey.parts.last()) {
         (None, Some(part)) => {
@@ -180,20 +130,11 @@ pub(super) fn open(dir: &Path, options: &Options, disk: &Arc<dyn Disk>) -> Resul
         (fresh, _) => {
             let index = fresh.unwrap_or(mark.base_segment);
             // The mark first: a segment that the mark does not lead to would look like corruption.
-            file.replace(Mark {
-                seq: last_seq,
-                segment: index,
-                offset: 0,
-                base_segment: index,
-                base_seq: last_seq + 1,
-            })?;
+            file.replace(Mark { seq: last_seq, segment: index, offset: 0, base_segment: index, base_seq: last_seq + 1 })?;
             let handle = segment::prepare(dir, index, options.segment_bytes, disk)?;
             let active = Active::begin(dir, handle, index, last_seq + 1, 0)?;
             active.file.sync().map_err(io("sync", &active.path))?;
-            live.push_back(Live {
-                index,
-                first_seq: last_seq + 1,
-            });
+            live.push_back(Live { index, first_seq: last_seq + 1 });
             active
         }
     };
@@ -207,21 +148,10 @@ pub(super) fn open(dir: &Path, options: &Options, disk: &Arc<dyn Disk>) -> Resul
     })?;
     // Only now: what goes is outside the journal for certain. One prepared segment may stay for the keeper.
     let keep = active.index() + 1;
-    for index in survey.released.iter().chain(
-        survey
-            .spare
-            .iter()
-            .filter(|i| **i != keep && **i != active.index()),
-    ) {
+    for index in survey.released.iter().chain(survey.spare.iter().filter(|i| **i != keep && **i != active.index())) {
         let path = segment::path(dir, *index);
         disk.remove(&path).map_err(io("remove", &path))?;
     }
     disk.sync_dir(dir).map_err(io("sync", dir))?;
-    Ok(Opened {
-        active,
-        survey,
-        live,
-        mark: file,
-        last_seq,
-    })
+    Ok(Opened { active, survey, live, mark: file, last_seq })
 }

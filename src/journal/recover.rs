@@ -52,45 +52,26 @@ pub(super) struct Survey {
 /// before has been synced).
 pub(super) fn survey(dir: &Path, mark: Mark, disk: &dyn Disk) -> Result<Survey, Error> {
     let mut found = Survey::default();
-    let (released, live): (Vec<u64>, Vec<u64>) = segment::list(dir, disk)?
-        .into_iter()
-        .partition(|index| *index < mark.base_segment);
+    let (released, live): (Vec<u64>, Vec<u64>) =
+        segment::list(dir, disk)?.into_iter().partition(|index| *index < mark.base_segment);
     found.released = released;
-    let mut next = Next {
-        index: mark.base_segment,
-        seq: mark.base_seq,
-        chain: None,
-    };
+    let mut next = Next { index: mark.base_segment, seq: mark.base_seq, chain: None };
     for (at, index) in live.iter().copied().enumerate() {
         let mut window = Window::open(dir, index, disk)?;
         let path = window.path().to_owned();
-        let wrong = |what| Problem {
-            path: path.clone(),
-            segment: index,
-            offset: 0,
-            seq: next.seq,
-            what,
-        };
+        let wrong = |what| Problem { path: path.clone(), segment: index, offset: 0, seq: next.seq, what };
         let header = match window.start()? {
             SegmentStart::Newer(version) => {
-                return Err(Error::Newer {
-                    path,
-                    found: version,
-                    supported: VERSION,
-                });
+                return Err(Error::Newer { path, found: version, supported: VERSION });
             }
             SegmentStart::Header(header) if index == next.index && header.index == index => {
-                if header.first_seq == next.seq
-                    && next.chain.is_none_or(|chain| chain == header.chain)
-                {
+                if header.first_seq == next.seq && next.chain.is_none_or(|chain| chain == header.chain) {
                     Ok(header)
                 } else {
                     Err(wrong("the segment does not follow from what is before it"))
                 }
             }
-            SegmentStart::Header(_) => Err(wrong(
-                "a segment before it is missing, or the file was renamed",
-            )),
+            SegmentStart::Header(_) => Err(wrong("a segment before it is missing, or the file was renamed")),
             SegmentStart::Blank => match window.first_nonzero(0)? {
                 None => {
                     // Prepared and never used; whatever comes after it must be unused as well.
@@ -106,35 +87,16 @@ pub(super) fn survey(dir: &Path, mark: Mark, disk: &dyn Disk) -> Result<Survey, 
             Ok(_) if !found.spare.is_empty() => Some(wrong("it follows an unused segment")),
             Ok(header) => {
                 let contents = segment::scan(&mut window, header)?;
-                found.parts.push(Part {
-                    contents,
-                    len: window.len(),
-                });
-                next = Next {
-                    index: index + 1,
-                    seq: contents.next_seq,
-                    chain: Some(contents.chain),
-                };
-                contents.bad.map(|(offset, what)| Problem {
-                    path,
-                    segment: index,
-                    offset,
-                    seq: contents.next_seq,
-                    what,
-                })
+                found.parts.push(Part { contents, len: window.len() });
+                next = Next { index: index + 1, seq: contents.next_seq, chain: Some(contents.chain) };
+                contents.bad.map(|(offset, what)| Problem { path, segment: index, offset, seq: contents.next_seq, what })
             }
         };
         if let Some(problem) = problem {
             judge(&problem, mark, dir, &live[at..], disk)?;
-            found.torn = Some(Torn {
-                segment: problem.segment,
-                offset: problem.offset,
-                seq: Seq(problem.seq),
-                what: problem.what,
-            });
-            found
-                .spare
-                .extend(&live[at + usize::from(found.ends_in(index))..]);
+            found.torn =
+                Some(Torn { segment: problem.segment, offset: problem.offset, seq: Seq(problem.seq), what: problem.what });
+            found.spare.extend(&live[at + usize::from(found.ends_in(index))..]);
             break;
         }
     }
@@ -142,10 +104,7 @@ pub(super) fn survey(dir: &Path, mark: Mark, disk: &dyn Disk) -> Result<Survey, 
     if mark.seq >= next.seq {
         let last = found.parts.last();
         return Err(Error::Corrupt {
-            path: segment::path(
-                dir,
-                last.map_or(mark.base_segment, |p| p.contents.header.index),
-            ),
+            path: segment::path(dir, last.map_or(mark.base_segment, |p| p.contents.header.index)),
             segment: last.map_or(mark.base_segment, |p| p.contents.header.index),
             offset: last.map_or(0, |p| p.contents.end),
             seq: Seq(next.seq),
@@ -158,16 +117,12 @@ pub(super) fn survey(dir: &Path, mark: Mark, disk: &dyn Disk) -> Result<Survey, 
 impl Survey {
     /// Whether segment `index` is the last of the valid prefix.
     fn ends_in(&self, index: u64) -> bool {
-        self.parts
-            .last()
-            .is_some_and(|part| part.contents.header.index == index)
+        self.parts.last().is_some_and(|part| part.contents.header.index == index)
     }
 
     /// The last valid sequence number; `before` if there is none.
     pub(super) fn last_seq(&self, before: u64) -> u64 {
-        self.parts
-            .last()
-            .map_or(before, |part| part.contents.next_seq - 1)
+        self.parts.last().map_or(before, |part| part.contents.next_seq - 1)
     }
 }
 
@@ -189,13 +144,7 @@ struct Problem {
 
 /// Decides whether the record that should stand at the problem had been synced: then it is corruption.
 /// `rest` begins with the problem's segment.
-fn judge(
-    problem: &Problem,
-    mark: Mark,
-    dir: &Path,
-    rest: &[u64],
-    disk: &dyn Disk,
-) -> Result<(), Error> {
+fn judge(problem: &Problem, mark: Mark, dir: &Path, rest: &[u64], disk: &dyn Disk) -> Result<(), Error> {
     let corrupt = || Error::Corrupt {
         path: problem.path.clone(),
         segment: problem.segment,
@@ -219,15 +168,9 @@ fn judge(
             }
             _ => None,
         };
-        let from = if i == 0 {
-            problem.offset.max(SEGMENT_HEADER as u64)
-        } else {
-            SEGMENT_HEADER as u64
-        };
+        let from = if i == 0 { problem.offset.max(SEGMENT_HEADER as u64) } else { SEGMENT_HEADER as u64 };
         let proof = window.find_group(from, |group| {
-            salt.is_none_or(|salt| salt == group.salt)
-                && group.first_seq >= problem.seq
-                && group.synced >= problem.seq
+            salt.is_none_or(|salt| salt == group.salt) && group.first_seq >= problem.seq && group.synced >= problem.seq
         })?;
         if proof.is_some() {
             return Err(corrupt());
@@ -240,21 +183,12 @@ fn judge(
 ///
 /// Pages that a failed sync left behind can be read here although the disk never got them; syncing again
 /// would not write them. So what lies past the watermark is written once more, then synced.
-pub(super) fn settle(
-    dir: &Path,
-    part: &Part,
-    mark: Mark,
-    disk: &dyn Disk,
-) -> Result<Arc<dyn DiskFile>, Error> {
+pub(super) fn settle(dir: &Path, part: &Part, mark: Mark, disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, Error> {
     let index = part.contents.header.index;
     let path = segment::path(dir, index);
     let file = disk.open(&path, true).map_err(io("open", &path))?;
     let mut window = Window::new(file.clone(), path.clone())?;
-    let synced = if mark.segment == index {
-        mark.offset.clamp(0, part.contents.end)
-    } else {
-        0
-    };
+    let synced = if mark.segment == index { mark.offset.clamp(0, part.contents.end) } else { 0 };
     let mut at = synced;
     while at < part.contents.end {
         let bytes = window.get(at, 1 << 20)?;

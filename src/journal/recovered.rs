@@ -29,25 +29,10 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    pub(super) fn new(
-        dir: &Path,
-        disk: Arc<dyn Disk>,
-        survey: &Survey,
-        last: u64,
-        after: u64,
-    ) -> Self {
-        let wanted = survey
-            .parts
-            .iter()
-            .filter(|part| part.contents.next_seq > after + 1 && part.contents.groups > 0);
-        let parts: Vec<(u64, u64)> = wanted
-            .map(|part| (part.contents.header.index, part.contents.end))
-            .collect();
-        let first = survey
-            .parts
-            .first()
-            .map_or(last + 1, |part| part.contents.header.first_seq)
-            .max(after + 1);
+    pub(super) fn new(dir: &Path, disk: Arc<dyn Disk>, survey: &Survey, last: u64, after: u64) -> Self {
+        let wanted = survey.parts.iter().filter(|part| part.contents.next_seq > after + 1 && part.contents.groups > 0);
+        let parts: Vec<(u64, u64)> = wanted.map(|part| (part.contents.header.index, part.contents.end)).collect();
+        let first = survey.parts.first().map_or(last + 1, |part| part.contents.header.first_seq).max(after + 1);
         Self {
             dir: dir.to_owned(),
             disk,
@@ -98,10 +83,7 @@ impl Recovered {
     ///
     /// # Errors
     /// What `apply` returns, or a fault of the disk as the same type.
-    pub fn replay<E: From<Error>>(
-        &mut self,
-        mut apply: impl FnMut(Seq, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn replay<E: From<Error>>(&mut self, mut apply: impl FnMut(Seq, &[u8]) -> Result<(), E>) -> Result<(), E> {
         while self.load()? {
             let mut seq = self.seq;
             for record in records(&self.group[self.at..]) {
@@ -137,10 +119,7 @@ impl Recovered {
             let path = window.path().to_owned();
             let Some((header, bytes)) = window.group(offset)? else {
                 // It was intact a moment ago, so the disk does not return what it returned before.
-                let gone = std::io::Error::new(
-                    std::io::ErrorKind::InvalidData,
-                    "the file changed while it was read",
-                );
+                let gone = std::io::Error::new(std::io::ErrorKind::InvalidData, "the file changed while it was read");
                 return Err(io("read again", &path)(gone));
             };
             *at += bytes.len() as u64;
@@ -168,10 +147,7 @@ impl Iterator for Recovered {
                     return Some(Err(error));
                 }
             }
-            let record = records(&self.group[self.at..])
-                .next()?
-                .expect("the group was checked")
-                .to_vec();
+            let record = records(&self.group[self.at..]).next()?.expect("the group was checked").to_vec();
             self.at += RECORD_HEADER + record.len();
             self.seq += 1;
             if self.seq > self.first {

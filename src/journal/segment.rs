@@ -2,9 +2,7 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::{Error, io};
-use super::format::{
-    GROUP_HEADER, GROUP_MAGIC, GroupHeader, SEGMENT_HEADER, SegmentHeader, SegmentStart, all_zero,
-};
+use super::format::{GROUP_HEADER, GROUP_MAGIC, GroupHeader, SEGMENT_HEADER, SegmentHeader, SegmentStart, all_zero};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,11 +18,8 @@ pub(super) fn path(dir: &Path, index: u64) -> PathBuf {
 /// The numbers of the segments in the folder, ascending.
 pub(super) fn list(dir: &Path, disk: &dyn Disk) -> Result<Vec<u64>, Error> {
     let names = disk.list(dir).map_err(io("list", dir))?;
-    let mut found: Vec<u64> = names
-        .iter()
-        .filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok())
-        .filter(|index| *index > 0)
-        .collect();
+    let mut found: Vec<u64> =
+        names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok()).filter(|index| *index > 0).collect();
     found.sort_unstable();
     Ok(found)
 }
@@ -33,12 +28,7 @@ pub(super) fn list(dir: &Path, disk: &dyn Disk) -> Result<Vec<u64>, Error> {
 ///
 /// The zeros are really written: overwriting allocated, written blocks changes no metadata, so that
 /// the sync of a group has only its data to wait for and can never find the disk full.
-pub(super) fn prepare(
-    dir: &Path,
-    index: u64,
-    bytes: u64,
-    disk: &dyn Disk,
-) -> Result<Arc<dyn DiskFile>, Error> {
+pub(super) fn prepare(dir: &Path, index: u64, bytes: u64, disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, Error> {
     let path = path(dir, index);
     if let Some(file) = reusable(&path, bytes, disk) {
         file.sync().map_err(io("sync", &path))?;
@@ -69,8 +59,7 @@ pub(super) fn zero(file: &dyn DiskFile, path: &Path, from: u64, to: u64) -> Resu
     let mut at = from;
     while at < to {
         let n = (to - at).min(zeros.len() as u64);
-        file.write_at(&zeros[..n as usize], at)
-            .map_err(io("write", path))?;
+        file.write_at(&zeros[..n as usize], at).map_err(io("write", path))?;
         at += n;
     }
     Ok(())
@@ -88,13 +77,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(file: Arc<dyn DiskFile>, path: PathBuf) -> Result<Self, Error> {
         let len = file.length().map_err(io("measure", &path))?;
-        Ok(Self {
-            file,
-            path,
-            len,
-            start: 0,
-            buf: Vec::new(),
-        })
+        Ok(Self { file, path, len, start: 0, buf: Vec::new() })
     }
 
     pub(super) fn open(dir: &Path, index: u64, disk: &dyn Disk) -> Result<Self, Error> {
@@ -119,10 +102,7 @@ impl Window {
         if !covered {
             let fill = want.max(CHUNK).min((self.len - at) as usize);
             self.buf.resize(fill, 0);
-            let got = self
-                .file
-                .read_at(&mut self.buf, at)
-                .map_err(io("read", &self.path))?;
+            let got = self.file.read_at(&mut self.buf, at).map_err(io("read", &self.path))?;
             self.buf.truncate(got);
             self.start = at;
         }
@@ -139,10 +119,7 @@ impl Window {
                 break;
             }
             if !all_zero(bytes) {
-                let place = bytes
-                    .iter()
-                    .position(|b| *b != 0)
-                    .expect("it is not all zero");
+                let place = bytes.iter().position(|b| *b != 0).expect("it is not all zero");
                 return Ok(Some(at + place as u64));
             }
             at += bytes.len() as u64;
@@ -167,11 +144,7 @@ impl Window {
     }
 
     /// Searches from `from` on for an intact group that `accept` wants.
-    pub(super) fn find_group(
-        &mut self,
-        from: u64,
-        accept: impl Fn(&GroupHeader) -> bool,
-    ) -> Result<Option<GroupHeader>, Error> {
+    pub(super) fn find_group(&mut self, from: u64, accept: impl Fn(&GroupHeader) -> bool) -> Result<Option<GroupHeader>, Error> {
         let mut at = from;
         while at + GROUP_HEADER as u64 <= self.len {
             let bytes = self.get(at, CHUNK)?;
@@ -179,12 +152,7 @@ impl Window {
             if read < GROUP_HEADER {
                 break;
             }
-            let places: Vec<usize> = bytes
-                .windows(4)
-                .enumerate()
-                .filter(|(_, w)| *w == GROUP_MAGIC)
-                .map(|(i, _)| i)
-                .collect();
+            let places: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, w)| *w == GROUP_MAGIC).map(|(i, _)| i).collect();
             for place in places {
                 if let Some((header, _)) = self.group(at + place as u64)?
                     && accept(&header)
@@ -256,25 +224,12 @@ mod tests {
     use super::super::sim::SimDisk;
     use super::*;
 
-    const HEADER: SegmentHeader = SegmentHeader {
-        index: 1,
-        first_seq: 1,
-        salt: 77,
-        chain: 5,
-    };
+    const HEADER: SegmentHeader = SegmentHeader { index: 1, first_seq: 1, salt: 77, chain: 5 };
 
     fn group(salt: u64, first_seq: u64, chain: u32) -> (Vec<u8>, u32) {
         let mut bytes = vec![0; GROUP_HEADER];
         bytes.extend_from_slice(&[3, 0, 0, 0, b'a', b'b', b'c']);
-        let header = GroupHeader {
-            payload: 0,
-            salt,
-            first_seq,
-            synced: 0,
-            count: 1,
-            chain,
-            crc: 0,
-        };
+        let header = GroupHeader { payload: 0, salt, first_seq, synced: 0, count: 1, chain, crc: 0 };
         let crc = header.seal(&mut bytes);
         (bytes, crc)
     }
@@ -283,8 +238,7 @@ mod tests {
         let disk = SimDisk::new();
         let dir = Path::new("/j");
         let file = prepare(dir, 1, 4096, &disk).unwrap();
-        file.write_at(&[&HEADER.encode()[..], &groups.concat()].concat(), 0)
-            .unwrap();
+        file.write_at(&[&HEADER.encode()[..], &groups.concat()].concat(), 0).unwrap();
         let mut window = Window::open(dir, 1, &disk).unwrap();
         scan(&mut window, HEADER).unwrap()
     }
@@ -297,10 +251,7 @@ mod tests {
         let good = scan_of(&[first.clone(), second]);
         assert_eq!((good.records, good.next_seq, good.bad), (2, 3, None));
         for (bad, why) in [
-            (
-                group(77, 2, crc ^ 1).0,
-                "a group that does not follow from the one before",
-            ),
+            (group(77, 2, crc ^ 1).0, "a group that does not follow from the one before"),
             (group(77, 3, crc).0, "a group out of sequence"),
             (group(78, 2, crc).0, "a group of another segment"),
         ] {
@@ -316,22 +267,11 @@ mod tests {
         let bytes = (2 * CHUNK + 100) as u64;
         let file = prepare(dir, 1, bytes, &disk).unwrap();
         let (group, _) = group(1, 9, 0);
-        for at in [
-            CHUNK as u64 - 2,
-            CHUNK as u64 - 50,
-            bytes - group.len() as u64,
-        ] {
+        for at in [CHUNK as u64 - 2, CHUNK as u64 - 50, bytes - group.len() as u64] {
             file.write_at(&group, at).unwrap();
             let mut window = Window::open(dir, 1, &disk).unwrap();
             assert_eq!(window.first_nonzero(0).unwrap(), Some(at));
-            assert_eq!(
-                window
-                    .find_group(0, |g| g.first_seq == 9)
-                    .unwrap()
-                    .map(|g| g.count),
-                Some(1),
-                "at {at}"
-            );
+            assert_eq!(window.find_group(0, |g| g.first_seq == 9).unwrap().map(|g| g.count), Some(1), "at {at}");
             zero(&*file, Path::new("x"), at, at + group.len() as u64).unwrap();
         }
     }

@@ -79,11 +79,7 @@ impl SimDisk {
     /// An empty disk with power and room.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Shared {
-            names: Mutex::default(),
-            power: AtomicU64::new(u64::MAX),
-            capacity: AtomicU64::new(u64::MAX),
-        }))
+        Self(Arc::new(Shared { names: Mutex::default(), power: AtomicU64::new(u64::MAX), capacity: AtomicU64::new(u64::MAX) }))
     }
 
     /// The power goes in the middle of the operation that follows `operations` others: writes, syncs,
@@ -112,13 +108,7 @@ impl SimDisk {
             let Some(file) = kept else { continue };
             let data = file.data.lock();
             let content = Self::survivors(&data, &mut dice);
-            let file = Arc::new(File {
-                data: Mutex::new(Data {
-                    now: content.clone(),
-                    durable: content,
-                    unsynced: Vec::new(),
-                }),
-            });
+            let file = Arc::new(File { data: Mutex::new(Data { now: content.clone(), durable: content, unsynced: Vec::new() }) });
             let mut fresh = after.0.names.lock();
             fresh.now.insert(path.clone(), file.clone());
             fresh.durable.insert(path.clone(), file);
@@ -176,14 +166,7 @@ impl SimDisk {
     /// # Panics
     /// If there is no such file or byte.
     pub fn corrupt(&self, path: &Path, offset: u64, change: impl Fn(u8) -> u8) {
-        let file = self
-            .0
-            .names
-            .lock()
-            .now
-            .get(path)
-            .expect("the file exists")
-            .clone();
+        let file = self.0.names.lock().now.get(path).expect("the file exists").clone();
         let mut data = file.data.lock();
         let at = usize::try_from(offset).expect("test files are small");
         data.now[at] = change(data.now[at]);
@@ -193,34 +176,19 @@ impl SimDisk {
     /// All files and their lengths.
     #[must_use]
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
-        self.0
-            .names
-            .lock()
-            .now
-            .iter()
-            .map(|(path, file)| (path.clone(), file.data.lock().now.len() as u64))
-            .collect()
+        self.0.names.lock().now.iter().map(|(path, file)| (path.clone(), file.data.lock().now.len() as u64)).collect()
     }
 
     fn used(&self) -> u64 {
-        self.0
-            .names
-            .lock()
-            .now
-            .values()
-            .map(|file| file.data.lock().now.len() as u64)
-            .sum()
+        self.0.names.lock().now.values().map(|file| file.data.lock().now.len() as u64).sum()
     }
 
     /// Fails if the power is gone; the bool says that it goes during this operation.
     fn power(&self) -> io::Result<bool> {
-        let before =
-            self.0
-                .power
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| match left {
-                    u64::MAX => None,
-                    left => Some(left.saturating_sub(1)),
-                });
+        let before = self.0.power.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| match left {
+            u64::MAX => None,
+            left => Some(left.saturating_sub(1)),
+        });
         match before {
             Err(_) => Ok(false),
             Ok(0) => Err(off()),
@@ -245,24 +213,12 @@ impl Disk for SimDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let names = self.0.names.lock();
         let inside = names.now.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect())
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
     }
 
     fn open(&self, path: &Path, _: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self
-            .0
-            .names
-            .lock()
-            .now
-            .get(path)
-            .ok_or_else(absent)?
-            .clone();
-        Ok(Arc::new(Handle {
-            disk: self.clone(),
-            file,
-        }))
+        let file = self.0.names.lock().now.get(path).ok_or_else(absent)?.clone();
+        Ok(Arc::new(Handle { disk: self.clone(), file }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -271,15 +227,8 @@ impl Disk for SimDisk {
         }
         // An emptied file is modelled as a new one under the same name: either may be found later.
         let file = Arc::new(File::default());
-        self.0
-            .names
-            .lock()
-            .now
-            .insert(path.to_owned(), file.clone());
-        Ok(Arc::new(Handle {
-            disk: self.clone(),
-            file,
-        }))
+        self.0.names.lock().now.insert(path.to_owned(), file.clone());
+        Ok(Arc::new(Handle { disk: self.clone(), file }))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -293,22 +242,13 @@ impl Disk for SimDisk {
         let mut names = self.0.names.lock();
         let names = &mut *names;
         names.durable.retain(|path, _| path.parent() != Some(dir));
-        let inside = names
-            .now
-            .iter()
-            .filter(|(path, _)| path.parent() == Some(dir));
-        names
-            .durable
-            .extend(inside.map(|(path, file)| (path.clone(), file.clone())));
+        let inside = names.now.iter().filter(|(path, _)| path.parent() == Some(dir));
+        names.durable.extend(inside.map(|(path, file)| (path.clone(), file.clone())));
         if dying { Err(off()) } else { Ok(()) }
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(self
-            .0
-            .capacity
-            .load(Ordering::SeqCst)
-            .saturating_sub(self.used()))
+        Ok(self.0.capacity.load(Ordering::SeqCst).saturating_sub(self.used()))
     }
 }
 
@@ -331,9 +271,7 @@ impl Handle {
 impl DiskFile for Handle {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let data = self.file.data.lock();
-        let from = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(data.now.len());
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(data.now.len());
         let n = buf.len().min(data.now.len() - from);
         buf[..n].copy_from_slice(&data.now[from..from + n]);
         Ok(n)

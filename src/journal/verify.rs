@@ -98,12 +98,8 @@ impl fmt::Display for Report {
                 Verdict::Sound => writeln!(f, "sound")?,
                 Verdict::Unused => writeln!(f, "unused")?,
                 Verdict::Released => writeln!(f, "released")?,
-                Verdict::Torn { offset } => {
-                    writeln!(f, "unfinished tail from byte {offset}, will be dropped")?
-                }
-                Verdict::Corrupt { offset, what } => {
-                    writeln!(f, "CORRUPT at byte {offset}: {what}")?
-                }
+                Verdict::Torn { offset } => writeln!(f, "unfinished tail from byte {offset}, will be dropped")?,
+                Verdict::Corrupt { offset, what } => writeln!(f, "CORRUPT at byte {offset}: {what}")?,
             }
         }
         if let Some(corrupt) = &self.corrupt {
@@ -116,11 +112,7 @@ impl fmt::Display for Report {
             self.last_seq,
             self.segments.len(),
             self.watermark_seq,
-            if self.watermark_slots_unfinished > 0 {
-                " (an unfinished slot was passed over)"
-            } else {
-                ""
-            },
+            if self.watermark_slots_unfinished > 0 { " (an unfinished slot was passed over)" } else { "" },
         )
     }
 }
@@ -171,23 +163,8 @@ pub fn verify_on(dir: &Path, disk: &dyn Disk) -> Result<Report, Error> {
     report.watermark_slots_unfinished = read.unreadable;
     let (survey, corrupt) = match recover::survey(dir, mark, disk) {
         Ok(survey) => (survey, None),
-        Err(Error::Corrupt {
-            path,
-            segment,
-            offset,
-            seq,
-            what,
-        }) => {
-            report.corrupt = Some(
-                Error::Corrupt {
-                    path,
-                    segment,
-                    offset,
-                    seq,
-                    what,
-                }
-                .to_string(),
-            );
+        Err(Error::Corrupt { path, segment, offset, seq, what }) => {
+            report.corrupt = Some(Error::Corrupt { path, segment, offset, seq, what }.to_string());
             report.last_seq = seq.0 - 1;
             (recover::Survey::default(), Some((segment, offset, what)))
         }
@@ -199,12 +176,7 @@ pub fn verify_on(dir: &Path, disk: &dyn Disk) -> Result<Report, Error> {
     for index in files {
         let mut window = segment::Window::open(dir, index, disk)?;
         let mut entry = SegmentReport {
-            file: window
-                .path()
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            file: window.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
             segment: index,
             first_seq: 0,
             groups: 0,
@@ -224,15 +196,10 @@ pub fn verify_on(dir: &Path, disk: &dyn Disk) -> Result<Report, Error> {
             entry.verdict = Verdict::Released;
         }
         if let Some(torn) = survey.torn.as_ref().filter(|torn| torn.segment == index) {
-            entry.verdict = Verdict::Torn {
-                offset: torn.offset,
-            };
+            entry.verdict = Verdict::Torn { offset: torn.offset };
         }
         if let Some((_, offset, what)) = corrupt.filter(|(segment, ..)| *segment == index) {
-            entry.verdict = Verdict::Corrupt {
-                offset,
-                what: what.to_owned(),
-            };
+            entry.verdict = Verdict::Corrupt { offset, what: what.to_owned() };
         }
         report.segments.push(entry);
     }

@@ -48,17 +48,7 @@ fn encode(counter: u64, mark: Mark) -> [u8; SLOT] {
     let mut out = [0; SLOT];
     out[0..8].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    for (i, field) in [
-        counter,
-        mark.seq,
-        mark.segment,
-        mark.offset,
-        mark.base_segment,
-        mark.base_seq,
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (i, field) in [counter, mark.seq, mark.segment, mark.offset, mark.base_segment, mark.base_seq].into_iter().enumerate() {
         out[12 + i * 8..20 + i * 8].copy_from_slice(&field.to_le_bytes());
     }
     let crc = crc32c(&out[..60]);
@@ -68,11 +58,7 @@ fn encode(counter: u64, mark: Mark) -> [u8; SLOT] {
 
 fn decode(bytes: &[u8]) -> Slot {
     if bytes.len() < SLOT || all_zero(bytes) {
-        return if all_zero(bytes) {
-            Slot::Blank
-        } else {
-            Slot::Bad
-        };
+        return if all_zero(bytes) { Slot::Blank } else { Slot::Bad };
     }
     if bytes[0..8] != MAGIC {
         return Slot::Bad;
@@ -84,20 +70,8 @@ fn decode(bytes: &[u8]) -> Slot {
     if bytes[60..64] != crc32c(&bytes[..60]).to_le_bytes() {
         return Slot::Bad;
     }
-    let field = |i: usize| {
-        u64::from_le_bytes(
-            bytes[12 + i * 8..20 + i * 8]
-                .try_into()
-                .expect("eight bytes"),
-        )
-    };
-    let mark = Mark {
-        seq: field(1),
-        segment: field(2),
-        offset: field(3),
-        base_segment: field(4),
-        base_seq: field(5),
-    };
+    let field = |i: usize| u64::from_le_bytes(bytes[12 + i * 8..20 + i * 8].try_into().expect("eight bytes"));
+    let mark = Mark { seq: field(1), segment: field(2), offset: field(3), base_segment: field(4), base_seq: field(5) };
     Slot::Mark(field(0), mark)
 }
 
@@ -131,11 +105,7 @@ pub(super) fn read(dir: &Path, disk: &dyn Disk) -> Result<Option<Reading>, Error
     for slot in slots {
         match slot {
             Slot::Newer(found) => {
-                return Err(Error::Newer {
-                    path,
-                    found,
-                    supported: VERSION,
-                });
+                return Err(Error::Newer { path, found, supported: VERSION });
             }
             Slot::Bad => unreadable += 1,
             Slot::Blank => {}
@@ -147,26 +117,14 @@ pub(super) fn read(dir: &Path, disk: &dyn Disk) -> Result<Option<Reading>, Error
         }
     }
     let age = |i: usize| {
-        if let Slot::Mark(counter, _) = slots[i] {
-            Some(counter)
-        } else {
-            None
-        }
+        if let Slot::Mark(counter, _) = slots[i] { Some(counter) } else { None }
     };
     let anchor = usize::from(age(2) > age(3));
     match best {
-        Some((counter, mark)) if age(2).or(age(3)).is_some() => Ok(Some(Reading {
-            mark,
-            unreadable,
-            counter,
-            anchor,
-        })),
+        Some((counter, mark)) if age(2).or(age(3)).is_some() => Ok(Some(Reading { mark, unreadable, counter, anchor })),
         // The power failed while the file was being created: that comes before the first segment.
         _ if super::segment::list(dir, disk)?.is_empty() => Ok(None),
-        _ => Err(Error::Watermark {
-            path,
-            what: "no anchored slot can be read",
-        }),
+        _ => Err(Error::Watermark { path, what: "no anchored slot can be read" }),
     }
 }
 
@@ -185,20 +143,11 @@ impl Watermark {
     pub(super) fn create(dir: &Path, disk: &dyn Disk, mark: Mark) -> Result<Self, Error> {
         let path = dir.join(NAME);
         let file = disk.create(&path).map_err(io("create", &path))?;
-        file.reserve((SLOTS * STRIDE) as u64)
-            .map_err(io("reserve", &path))?;
-        file.write_at(&vec![0; SLOTS * STRIDE], 0)
-            .map_err(io("write", &path))?;
+        file.reserve((SLOTS * STRIDE) as u64).map_err(io("reserve", &path))?;
+        file.write_at(&vec![0; SLOTS * STRIDE], 0).map_err(io("write", &path))?;
         // The zeros first: a torn first slot beside zeros would read as an unreadable file.
         file.sync().map_err(io("sync", &path))?;
-        let mut this = Self {
-            path,
-            file,
-            counter: 0,
-            hot: 0,
-            anchor: 0,
-            mark,
-        };
+        let mut this = Self { path, file, counter: 0, hot: 0, anchor: 0, mark };
         this.anchor()?;
         Ok(this)
     }
@@ -207,24 +156,12 @@ impl Watermark {
     pub(super) fn open(dir: &Path, disk: &dyn Disk, read: Reading) -> Result<Self, Error> {
         let path = dir.join(NAME);
         let file = disk.open(&path, true).map_err(io("open", &path))?;
-        Ok(Self {
-            path,
-            file,
-            counter: read.counter,
-            hot: 0,
-            anchor: read.anchor,
-            mark: read.mark,
-        })
+        Ok(Self { path, file, counter: read.counter, hot: 0, anchor: read.anchor, mark: read.mark })
     }
 
     /// Notes a new end of what is on the disk. One small write into the page cache, no sync.
     pub(super) fn advance(&mut self, seq: u64, segment: u64, offset: u64) -> Result<(), Error> {
-        self.mark = Mark {
-            seq,
-            segment,
-            offset,
-            ..self.mark
-        };
+        self.mark = Mark { seq, segment, offset, ..self.mark };
         self.put(self.hot)?;
         self.hot = 1 - self.hot;
         Ok(())
@@ -232,11 +169,7 @@ impl Watermark {
 
     /// Moves the beginning of the journal; durable when this returns.
     pub(super) fn rebase(&mut self, base_segment: u64, base_seq: u64) -> Result<(), Error> {
-        self.mark = Mark {
-            base_segment,
-            base_seq,
-            ..self.mark
-        };
+        self.mark = Mark { base_segment, base_seq, ..self.mark };
         self.anchor()
     }
 
@@ -256,9 +189,7 @@ impl Watermark {
     fn put(&mut self, slot: usize) -> Result<(), Error> {
         self.counter += 1;
         let bytes = encode(self.counter, self.mark);
-        self.file
-            .write_at(&bytes, (slot * STRIDE) as u64)
-            .map_err(io("write", &self.path))
+        self.file.write_at(&bytes, (slot * STRIDE) as u64).map_err(io("write", &self.path))
     }
 }
 
@@ -271,13 +202,7 @@ mod tests {
 
     fn made(disk: &SimDisk) -> Watermark {
         disk.create_dir(Path::new(DIR)).unwrap();
-        let mark = Mark {
-            seq: 0,
-            segment: 1,
-            offset: 64,
-            base_segment: 1,
-            base_seq: 1,
-        };
+        let mark = Mark { seq: 0, segment: 1, offset: 64, base_segment: 1, base_seq: 1 };
         let made = Watermark::create(Path::new(DIR), disk, mark).unwrap();
         disk.sync_dir(Path::new(DIR)).unwrap();
         made
@@ -290,17 +215,11 @@ mod tests {
         for seq in 1..100 {
             mark.advance(seq, 1, 64 + seq).unwrap();
             let read = read(Path::new(DIR), &disk).unwrap().unwrap();
-            assert_eq!(
-                (read.mark.seq, read.mark.offset, read.unreadable),
-                (seq, 64 + seq, 0)
-            );
+            assert_eq!((read.mark.seq, read.mark.offset, read.unreadable), (seq, 64 + seq, 0));
         }
         mark.rebase(3, 50).unwrap();
         let read = read(Path::new(DIR), &disk).unwrap().unwrap();
-        assert_eq!(
-            (read.mark.base_segment, read.mark.base_seq, read.mark.seq),
-            (3, 50, 99)
-        );
+        assert_eq!((read.mark.base_segment, read.mark.base_seq, read.mark.seq), (3, 50, 99));
     }
 
     // I-15b: whatever a power failure leaves of the unsynced slots, a mark that was synced is read.
@@ -316,10 +235,7 @@ mod tests {
             }
             let after = disk.crash(seed);
             let read = read(Path::new(DIR), &after).unwrap().unwrap();
-            assert!(
-                read.mark.seq >= 5 && read.mark.base_segment == 2,
-                "seed {seed}: {read:?}"
-            );
+            assert!(read.mark.seq >= 5 && read.mark.base_segment == 2, "seed {seed}: {read:?}");
         }
     }
 
@@ -328,18 +244,8 @@ mod tests {
         let disk = SimDisk::new();
         made(&disk);
         let path = Path::new(DIR).join(NAME);
-        disk.open(&path, true)
-            .unwrap()
-            .write_at(&[9], (2 * STRIDE + 8) as u64)
-            .unwrap();
-        assert!(matches!(
-            read(Path::new(DIR), &disk),
-            Err(Error::Newer {
-                found: 9,
-                supported: 1,
-                ..
-            })
-        ));
+        disk.open(&path, true).unwrap().write_at(&[9], (2 * STRIDE + 8) as u64).unwrap();
+        assert!(matches!(read(Path::new(DIR), &disk), Err(Error::Newer { found: 9, supported: 1, .. })));
     }
 
     #[test]
@@ -347,20 +253,10 @@ mod tests {
         let disk = SimDisk::new();
         made(&disk);
         let path = Path::new(DIR).join(NAME);
-        disk.open(&path, true)
-            .unwrap()
-            .write_at(&[0xff; 32], (2 * STRIDE + 20) as u64)
-            .unwrap();
-        assert!(
-            read(Path::new(DIR), &disk).unwrap().is_none(),
-            "without segments nothing is lost"
-        );
-        disk.create(&Path::new(DIR).join("000000000001.journal"))
-            .unwrap();
-        assert!(matches!(
-            read(Path::new(DIR), &disk),
-            Err(Error::Watermark { .. })
-        ));
+        disk.open(&path, true).unwrap().write_at(&[0xff; 32], (2 * STRIDE + 20) as u64).unwrap();
+        assert!(read(Path::new(DIR), &disk).unwrap().is_none(), "without segments nothing is lost");
+        disk.create(&Path::new(DIR).join("000000000001.journal")).unwrap();
+        assert!(matches!(read(Path::new(DIR), &disk), Err(Error::Watermark { .. })));
     }
 
     // The anchored slot that counts is never the one that is overwritten.

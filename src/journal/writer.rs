@@ -2,7 +2,7 @@
 
 use super::disk::DiskFile;
 use super::error::{Error, io};
-use super::format::{GROUP_HEADER, GroupHeader, SEGMENT_HEADER};
+use super::format::{GROUP_HEADER, GroupHeader, RECORD_HEADER, SEGMENT_HEADER, records};
 use super::inner::{Inner, Live};
 use super::open::Active;
 use super::{SyncMode, segment};
@@ -48,15 +48,7 @@ struct Writer {
 /// The thread's body. Ends after a stop or a failure.
 pub(super) fn run(inner: Arc<Inner>, active: Active, parker: Parker) {
     let synced = inner.synced.load(Ordering::Acquire);
-    let mut writer = Writer {
-        inner,
-        active,
-        parker,
-        group: fresh_buffer(),
-        written: synced,
-        synced,
-        last_sync: Instant::now(),
-    };
+    let mut writer = Writer { inner, active, parker, group: fresh_buffer(), written: synced, synced, last_sync: Instant::now() };
     writer.inner.meters.segments(writer.inner.live.lock().len());
     if let Err(error) = writer.serve() {
         writer.inner.fail(error);
@@ -83,19 +75,14 @@ impl Writer {
     fn next(&mut self) -> Work {
         loop {
             let pace = match self.inner.options.sync {
-                SyncMode::Interval(pace) if self.written > self.synced => {
-                    Some(self.last_sync + pace)
-                }
+                SyncMode::Interval(pace) if self.written > self.synced => Some(self.last_sync + pace),
                 _ => None,
             };
             let mut shared = self.inner.shared.lock();
             if shared.failed {
                 return Work::Failed;
             }
-            if shared.sync_wanted > self.synced
-                && self.written > self.synced
-                && self.written >= shared.sync_wanted
-            {
+            if shared.sync_wanted > self.synced && self.written > self.synced && self.written >= shared.sync_wanted {
                 return Work::Sync;
             }
             if pace.is_some_and(|due| due <= Instant::now()) {
@@ -122,12 +109,52 @@ impl Writer {
         }
     }
 
+    /// Writes what was swapped out, as one group where it fits a segment.
     fn write(&mut self, first_seq: u64, count: u32) -> Result<(), Error> {
-        let bytes = self.group.len() as u64;
+        let mut group = std::mem::take(&mut self.group);
+        let room = usize::try_from(self.inner.options.segment_bytes).unwrap_or(usize::MAX) - SEGMENT_HEADER;
+        if group.len() <= room || count == 1 {
+            self.write_group(&mut group, first_seq, count)?;
+        } else {
+            self.write_parts(&group, room, first_seq)?;
+        }
+        self.group = if group.capacity() > BUFFER_KEPT {
+            fresh_buffer()
+        } else {
+            group.truncate(GROUP_HEADER);
+            group
+        };
+        Ok(())
+    }
+
+    /// Writes a group that is larger than a segment as several that are not: so it never needs more room at
+    /// once than a segment. A record that is larger by itself gets a segment that is.
+    fn write_parts(&mut self, group: &[u8], room: usize, mut first_seq: u64) -> Result<(), Error> {
+        let mut part = fresh_buffer();
+        let mut count = 0;
+        for record in records(&group[GROUP_HEADER..]) {
+            let record = record.expect("the group was built here");
+            if count > 0 && part.len() + RECORD_HEADER + record.len() > room {
+                self.write_group(&mut part, first_seq, count)?;
+                first_seq += u64::from(count);
+                count = 0;
+                part.truncate(GROUP_HEADER);
+            }
+            let length = u32::try_from(record.len()).expect("it was checked when it was appended");
+            part.extend_from_slice(&length.to_le_bytes());
+            part.extend_from_slice(record);
+            count += 1;
+        }
+        self.write_group(&mut part, first_seq, count)
+    }
+
+    fn write_group(&mut self, group: &mut [u8], first_seq: u64, count: u32) -> Result<(), Error> {
+        let bytes = group.len() as u64;
         let begun = self.active.offset > SEGMENT_HEADER as u64;
         if begun && self.active.offset + bytes > self.active.capacity {
             self.roll(first_seq)?;
         }
+        self.make_room(self.active.offset + bytes)?;
         let header = GroupHeader {
             payload: 0,
             salt: self.active.header.salt,
@@ -137,24 +164,12 @@ impl Writer {
             chain: self.active.chain,
             crc: 0,
         };
-        self.active.chain = header.seal(&mut self.group);
-        self.make_room(self.active.offset + bytes)?;
+        self.active.chain = header.seal(group);
         let start = Instant::now();
-        self.active
-            .file
-            .write_at(&self.group, self.active.offset)
-            .map_err(io("write", &self.active.path))?;
-        self.inner
-            .meters
-            .wrote(self.group.len(), count, start.elapsed());
+        self.active.file.write_at(group, self.active.offset).map_err(io("write", &self.active.path))?;
+        self.inner.meters.wrote(group.len(), count, start.elapsed());
         self.active.offset += bytes;
-        self.active.capacity = self.active.capacity.max(self.active.offset);
         self.written = first_seq + u64::from(count) - 1;
-        if self.group.capacity() > BUFFER_KEPT {
-            self.group = fresh_buffer();
-        } else {
-            self.group.truncate(GROUP_HEADER);
-        }
         match self.inner.options.sync {
             SyncMode::Strict => self.sync(),
             SyncMode::Interval(_) | SyncMode::None => {
@@ -170,18 +185,12 @@ impl Writer {
             return Ok(());
         }
         let start = Instant::now();
-        self.active
-            .file
-            .sync()
-            .map_err(io("sync", &self.active.path))?;
+        self.active.file.sync().map_err(io("sync", &self.active.path))?;
         self.last_sync = Instant::now();
         self.inner.meters.synced(self.last_sync - start);
         self.synced = self.written;
         // Before anybody learns of it: what is acknowledged is never past the watermark.
-        self.inner
-            .mark
-            .lock()
-            .advance(self.synced, self.active.index(), self.active.offset)?;
+        self.inner.mark.lock().advance(self.synced, self.active.index(), self.active.offset)?;
         self.inner.publish_synced(self.synced);
         if self.inner.options.sync == SyncMode::Strict {
             self.inner.publish_durable(self.synced);
@@ -206,22 +215,20 @@ impl Writer {
         self.patiently(&path, |patience| Ok(self.inner.desk.take(patience)))
     }
 
-    /// Extends the file for a group that is larger than a whole segment. Waits for room likewise.
+    /// Extends the file for a record that is larger than a whole segment. Waits for room likewise.
     fn make_room(&mut self, needed: u64) -> Result<(), Error> {
         if needed <= self.active.capacity {
             return Ok(());
         }
-        self.patiently(&self.active.path, |patience| {
-            match self.active.file.reserve(needed) {
-                Ok(()) => Ok(Some(())),
-                Err(e) => {
-                    let error = io("reserve", &self.active.path)(e);
-                    if error.is_full() {
-                        std::thread::sleep(patience);
-                        Ok(None)
-                    } else {
-                        Err(error)
-                    }
+        self.patiently(&self.active.path, |patience| match self.active.file.reserve(needed) {
+            Ok(()) => Ok(Some(())),
+            Err(e) => {
+                let error = io("reserve", &self.active.path)(e);
+                if error.is_full() {
+                    std::thread::sleep(patience);
+                    Ok(None)
+                } else {
+                    Err(error)
                 }
             }
         })?;
@@ -231,24 +238,20 @@ impl Writer {
 
     /// Tries until there is room. What is appended meanwhile stays in memory, unacknowledged, and the edge
     /// has been told to refuse more. A stop waits for [`STOP_PATIENCE`] only.
-    fn patiently<T>(
-        &self,
-        path: &Path,
-        attempt: impl Fn(Duration) -> Result<Option<T>, Error>,
-    ) -> Result<T, Error> {
+    fn patiently<T>(&self, path: &Path, attempt: impl Fn(Duration) -> Result<Option<T>, Error>) -> Result<T, Error> {
         let mut stopped_at = None;
         loop {
             if let Some(done) = attempt(Duration::from_millis(100))? {
+                self.inner.desk.stalled(false);
                 return Ok(done);
             }
+            self.inner.desk.stalled(true);
             self.inner.writable.store(false, Ordering::Relaxed);
             let (stop, failed) = {
                 let shared = self.inner.shared.lock();
                 (shared.stop, shared.failed)
             };
-            if failed
-                || stop && stopped_at.get_or_insert_with(Instant::now).elapsed() > STOP_PATIENCE
-            {
+            if failed || stop && stopped_at.get_or_insert_with(Instant::now).elapsed() > STOP_PATIENCE {
                 return Err(io("extend", path)(std::io::ErrorKind::StorageFull.into()));
             }
         }

@@ -107,6 +107,23 @@ fn a_slow_sync_makes_larger_groups_not_more_syncs() {
     assert!(faults.syncs() - before < 20, "{} syncs for 1000 records", faults.syncs() - before);
 }
 
+// What piles up beyond a segment is written in groups that fit one; a single larger record gets its own.
+#[test]
+fn a_pile_larger_than_a_segment_becomes_several_groups() {
+    let faults = Arc::new(Faults::default());
+    let disk = SimDisk::new();
+    let (journal, _) = Journal::open(dir(), small(), Arc::new(FaultDisk::new(disk.clone(), faults.clone()))).unwrap();
+    append(&journal, 1);
+    faults.delay_sync(Duration::from_millis(50));
+    append(&journal, 400);
+    faults.delay_sync(Duration::ZERO);
+    journal.close().unwrap();
+    let (_journal, recovered) = open(&disk, small()).unwrap();
+    assert_eq!(check_prefix(recovered, 0), 401);
+    let report = verify_on(dir(), &disk).unwrap();
+    assert!(report.segments.len() > 10 && report.segments.iter().all(|s| s.bytes <= 4096), "{report}");
+}
+
 // The edge is told to stop reading before memory runs out, and nothing is dropped.
 #[test]
 fn pressure_is_reported_and_passes() {
