@@ -12,10 +12,7 @@ struct Folder {
 fn folder() -> Folder {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
-    Folder {
-        _folder: folder,
-        path,
-    }
+    Folder { _folder: folder, path }
 }
 
 fn open(path: &Path) -> Store {
@@ -23,45 +20,29 @@ fn open(path: &Path) -> Store {
 }
 
 fn moment(t: i64, seq: u64) -> Moment {
-    Moment {
-        t: Millis(t),
-        seq: Seq(seq),
-    }
+    Moment { t: Millis(t), seq: Seq(seq) }
 }
 
 fn profiles(store: &Store) -> Vec<(u128, Vec<u8>)> {
     let mut found = Vec::new();
-    store
-        .load_profiles(|id, bytes| found.push((id.0, bytes.to_vec())))
-        .unwrap();
+    store.load_profiles(|id, bytes| found.push((id.0, bytes.to_vec()))).unwrap();
     found
 }
 
 fn row(key: u128, at: i64) -> DedupeRow {
-    DedupeRow {
-        key,
-        seq: Seq(7),
-        event_id: 8,
-        at: Millis(at),
-    }
+    DedupeRow { key, seq: Seq(7), event_id: 8, at: Millis(at) }
 }
 
 // I-12, R-2
 #[test]
 fn a_sealed_checkpoint_is_there_after_reopening() {
     let folder = folder();
-    let meta = CheckpointMeta {
-        seq: Seq(42),
-        extras: b"caps".to_vec(),
-    };
+    let meta = CheckpointMeta { seq: Seq(42), extras: b"caps".to_vec() };
     {
         let store = open(&folder.path);
         assert_eq!(store.checkpoint_meta().unwrap(), None);
         let batch = CheckpointBatch {
-            profiles: vec![
-                (ProfileId(2), b"two".to_vec()),
-                (ProfileId(1), b"one".to_vec()),
-            ],
+            profiles: vec![(ProfileId(2), b"two".to_vec()), (ProfileId(1), b"one".to_vec())],
             history: vec![(ProfileId(1), moment(5, 9), b"entry".to_vec())],
             ..CheckpointBatch::default()
         };
@@ -72,15 +53,9 @@ fn a_sealed_checkpoint_is_there_after_reopening() {
     }
     let store = open(&folder.path);
     assert_eq!(store.checkpoint_meta().unwrap(), Some(meta));
-    assert_eq!(
-        profiles(&store),
-        [(1, b"one".to_vec()), (2, b"two".to_vec())]
-    );
+    assert_eq!(profiles(&store), [(1, b"one".to_vec()), (2, b"two".to_vec())]);
     assert_eq!(store.profiles_estimate().unwrap(), 2);
-    assert_eq!(
-        store.history(ProfileId(1)).unwrap(),
-        [(moment(5, 9), b"entry".to_vec())]
-    );
+    assert_eq!(store.history(ProfileId(1)).unwrap(), [(moment(5, 9), b"entry".to_vec())]);
     assert_eq!(store.catalog_latest().unwrap().unwrap(), b"catalog three");
     assert_eq!(store.catalog_get(2).unwrap().unwrap(), b"catalog two");
     assert_eq!(store.catalog_get(1).unwrap(), None);
@@ -93,22 +68,13 @@ fn a_sealed_checkpoint_is_there_after_reopening() {
 fn history_is_one_profiles_entries_in_order() {
     let folder = folder();
     let store = open(&folder.path);
-    let ids = [
-        ProfileId(0),
-        ProfileId(1),
-        ProfileId(1 << 64),
-        ProfileId(u128::MAX),
-    ];
+    let ids = [ProfileId(0), ProfileId(1), ProfileId(1 << 64), ProfileId(u128::MAX)];
     let times = [i64::MIN, -5, 0, 1, 1, 1_700_000_000_000, i64::MAX];
     let mut expected = Vec::new();
     for (i, t) in times.iter().rev().enumerate() {
         let mut batch = CheckpointBatch::default();
         for id in ids {
-            batch.history.push((
-                id,
-                moment(*t, i as u64),
-                format!("{id} {t} {i}").into_bytes(),
-            ));
+            batch.history.push((id, moment(*t, i as u64), format!("{id} {t} {i}").into_bytes()));
         }
         expected.push(moment(*t, i as u64));
         store.write(batch).unwrap();
@@ -118,17 +84,9 @@ fn history_is_one_profiles_entries_in_order() {
         for id in ids {
             let read = store.history(id).unwrap();
             assert_eq!(read.iter().map(|(m, _)| *m).collect::<Vec<_>>(), expected);
-            assert!(
-                read.iter()
-                    .all(|(_, bytes)| bytes.starts_with(id.to_string().as_bytes()))
-            );
-            let part = store
-                .history_range(id, Millis(0)..Millis(1_700_000_000_000))
-                .unwrap();
-            assert_eq!(
-                part.iter().map(|(m, _)| m.t.0).collect::<Vec<_>>(),
-                [0, 1, 1]
-            );
+            assert!(read.iter().all(|(_, bytes)| bytes.starts_with(id.to_string().as_bytes())));
+            let part = store.history_range(id, Millis(0)..Millis(1_700_000_000_000)).unwrap();
+            assert_eq!(part.iter().map(|(m, _)| m.t.0).collect::<Vec<_>>(), [0, 1, 1]);
         }
         assert!(store.history(ProfileId(77)).unwrap().is_empty());
     };
@@ -142,12 +100,7 @@ fn history_is_one_profiles_entries_in_order() {
 fn a_profile_merged_away_leaves_a_redirect() {
     let folder = folder();
     let store = open(&folder.path);
-    store
-        .write(CheckpointBatch {
-            profiles: vec![(ProfileId(1), b"a".to_vec())],
-            ..CheckpointBatch::default()
-        })
-        .unwrap();
+    store.write(CheckpointBatch { profiles: vec![(ProfileId(1), b"a".to_vec())], ..CheckpointBatch::default() }).unwrap();
     // Its own state was encoded into the very batch that says it is gone.
     let batch = CheckpointBatch {
         profiles: vec![(ProfileId(1), b"a".to_vec()), (ProfileId(2), b"b".to_vec())],
@@ -165,21 +118,10 @@ fn a_profile_merged_away_leaves_a_redirect() {
 fn message_ids_are_known_until_they_expire() {
     let folder = folder();
     let store = open(&folder.path);
-    let rows: Vec<DedupeRow> = (0..1000)
-        .map(|i| row(i * 1_000_003, i64::try_from(i).unwrap()))
-        .collect();
-    store
-        .write(CheckpointBatch {
-            dedupe: rows.clone(),
-            ..CheckpointBatch::default()
-        })
-        .unwrap();
+    let rows: Vec<DedupeRow> = (0..1000).map(|i| row(i * 1_000_003, i64::try_from(i).unwrap())).collect();
+    store.write(CheckpointBatch { dedupe: rows.clone(), ..CheckpointBatch::default() }).unwrap();
     for compacted in [false, true] {
-        assert!(
-            rows.iter()
-                .all(|row| store.dedupe_get(row.key).unwrap() == Some(*row)),
-            "compacted {compacted}"
-        );
+        assert!(rows.iter().all(|row| store.dedupe_get(row.key).unwrap() == Some(*row)), "compacted {compacted}");
         assert_eq!(store.dedupe_get(5).unwrap(), None);
         store.compact().unwrap();
     }
@@ -190,54 +132,31 @@ fn message_ids_are_known_until_they_expire() {
     store.compact().unwrap();
     drop(store);
     let report = verify(&folder.path).unwrap();
-    let dedupe = report
-        .families
-        .iter()
-        .find(|family| family.name == "dedupe")
-        .unwrap();
-    assert_eq!(
-        dedupe.entries, 600,
-        "the compaction dropped the expired rows"
-    );
+    let dedupe = report.families.iter().find(|family| family.name == "dedupe").unwrap();
+    assert_eq!(dedupe.entries, 600, "the compaction dropped the expired rows");
 }
 
 // `lodestone verify`: whatever byte of a table changes is found.
 #[test]
 fn a_changed_byte_in_a_table_is_found() {
     let folder = folder();
-    assert!(
-        verify(&folder.path).unwrap().is_sound(),
-        "no store is a sound store"
-    );
+    assert!(verify(&folder.path).unwrap().is_sound(), "no store is a sound store");
     {
         let store = open(&folder.path);
         let batch = CheckpointBatch {
-            profiles: (0..2000_u128)
-                .map(|i| (ProfileId(i), i.to_le_bytes().repeat(10)))
-                .collect(),
+            profiles: (0..2000_u128).map(|i| (ProfileId(i), i.to_le_bytes().repeat(10))).collect(),
             ..CheckpointBatch::default()
         };
         store.write(batch).unwrap();
-        store
-            .seal(&CheckpointMeta {
-                seq: Seq(5),
-                extras: Vec::new(),
-            })
-            .unwrap();
+        store.seal(&CheckpointMeta { seq: Seq(5), extras: Vec::new() }).unwrap();
         store.compact().unwrap();
     }
     let sound = verify(&folder.path).unwrap();
     assert!(sound.is_sound(), "{sound}");
-    assert_eq!(
-        (sound.families[0].entries, sound.checkpoint_seq),
-        (2000, Some(5))
-    );
-    let tables = std::fs::read_dir(&folder.path)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let table = tables
-        .filter(|path| path.extension().is_some_and(|e| e == "sst"))
-        .max_by_key(|path| path.metadata().unwrap().len());
+    assert_eq!((sound.families[0].entries, sound.checkpoint_seq), (2000, Some(5)));
+    let tables = std::fs::read_dir(&folder.path).unwrap().map(|entry| entry.unwrap().path());
+    let table =
+        tables.filter(|path| path.extension().is_some_and(|e| e == "sst")).max_by_key(|path| path.metadata().unwrap().len());
     let table = table.unwrap();
     let good = std::fs::read(&table).unwrap();
     for place in [10, good.len() / 3, good.len() / 2] {
@@ -258,9 +177,7 @@ fn the_first_failure_is_final() {
     {
         let store = open(&folder.path);
         let batch = CheckpointBatch {
-            profiles: (0..2000_u128)
-                .map(|i| (ProfileId(i), i.to_le_bytes().repeat(10)))
-                .collect(),
+            profiles: (0..2000_u128).map(|i| (ProfileId(i), i.to_le_bytes().repeat(10))).collect(),
             ..CheckpointBatch::default()
         };
         store.write(batch).unwrap();
@@ -281,18 +198,8 @@ fn the_first_failure_is_final() {
     assert!(store.failed().unwrap().contains("cannot scan"));
     let refused = store.write(CheckpointBatch::default()).unwrap_err();
     assert_eq!(refused.exit_code(), 65);
-    assert!(
-        refused.to_string().contains("stopped after a failure"),
-        "{refused}"
-    );
-    assert!(
-        store
-            .seal(&CheckpointMeta {
-                seq: Seq(1),
-                extras: Vec::new()
-            })
-            .is_err()
-    );
+    assert!(refused.to_string().contains("stopped after a failure"), "{refused}");
+    assert!(store.seal(&CheckpointMeta { seq: Seq(1), extras: Vec::new() }).is_err());
     assert!(store.dedupe_get(1).is_err());
 }
 

@@ -121,23 +121,9 @@ mod tests {
     #[test]
     fn keys_are_pinned() {
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let moment = Moment {
-            t: Millis(-2),
-            seq: Seq(3),
-        };
-        assert_eq!(
-            hex(&history(ProfileId(1), moment)),
-            "000000000000000000000000000000017ffffffffffffffe0000000000000003"
-        );
-        let row = DedupeRow {
-            key: 9,
-            seq: Seq(3),
-            event_id: 4,
-            at: Millis(5),
-        };
-        assert_eq!(
-            hex(&dedupe_value(&row)),
-            "0000000000000003000000000000000000000000000000048000000000000005"
-        );
+        let moment = Moment { t: Millis(-2), seq: Seq(3) };
+        assert_eq!(hex(&history(ProfileId(1), moment)), "000000000000000000000000000000017ffffffffffffffe0000000000000003");
+        let row = DedupeRow { key: 9, seq: Seq(3), event_id: 4, at: Millis(5) };
+        assert_eq!(hex(&dedupe_value(&row)), "0000000000000003000000000000000000000000000000048000000000000005");
     }
 }

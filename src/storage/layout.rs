@@ -63,42 +63,25 @@ impl LayoutError {
 /// [`LayoutError`]; nothing was changed then.
 pub fn check(dir: &Path) -> Result<(), LayoutError> {
     let path = dir.join(NAME);
-    let failed = |source| LayoutError::Io {
-        path: path.clone(),
-        source,
-    };
+    let failed = |source| LayoutError::Io { path: path.clone(), source };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if ["journal", "store"]
-                .iter()
-                .any(|part| dir.join(part).exists())
-            {
-                return Err(LayoutError::Unreadable {
-                    dir: dir.to_owned(),
-                    reason: "it is missing".to_owned(),
-                });
+            if ["journal", "store"].iter().any(|part| dir.join(part).exists()) {
+                return Err(LayoutError::Unreadable { dir: dir.to_owned(), reason: "it is missing".to_owned() });
             }
             return create(dir, &path).map_err(failed);
         }
         Err(e) if e.kind() == io::ErrorKind::InvalidData => String::new(),
         Err(e) => return Err(failed(e)),
     };
-    let version = text
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.trim_end().parse::<u32>().ok());
+    let version = text.strip_prefix(PREFIX).and_then(|rest| rest.trim_end().parse::<u32>().ok());
     match version {
         Some(1..=VERSION) => Ok(()),
-        Some(found) if found > VERSION => Err(LayoutError::Newer {
-            dir: dir.to_owned(),
-            found,
-        }),
+        Some(found) if found > VERSION => Err(LayoutError::Newer { dir: dir.to_owned(), found }),
         _ => {
             let start: String = text.chars().take(40).collect();
-            Err(LayoutError::Unreadable {
-                dir: dir.to_owned(),
-                reason: format!("it begins with {start:?}"),
-            })
+            Err(LayoutError::Unreadable { dir: dir.to_owned(), reason: format!("it begins with {start:?}") })
         }
     }
 }
@@ -123,10 +106,7 @@ mod tests {
     fn a_new_folder_is_marked_and_accepted_again() {
         let folder = tempfile::tempdir().unwrap();
         check(folder.path()).unwrap();
-        assert_eq!(
-            fs::read_to_string(folder.path().join(NAME)).unwrap(),
-            "lodestone data folder, format 1\n"
-        );
+        assert_eq!(fs::read_to_string(folder.path().join(NAME)).unwrap(), "lodestone data folder, format 1\n");
         check(folder.path()).unwrap();
     }
 
@@ -134,11 +114,7 @@ mod tests {
     #[test]
     fn a_newer_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(
-            folder.path().join(NAME),
-            "lodestone data folder, format 2\n",
-        )
-        .unwrap();
+        fs::write(folder.path().join(NAME), "lodestone data folder, format 2\n").unwrap();
         let error = check(folder.path()).unwrap_err();
         assert!(matches!(error, LayoutError::Newer { found: 2, .. }));
         assert_eq!(error.exit_code(), 65);
@@ -149,21 +125,10 @@ mod tests {
     fn data_without_a_readable_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("journal")).unwrap();
-        assert!(matches!(
-            check(folder.path()),
-            Err(LayoutError::Unreadable { .. })
-        ));
-        for text in [
-            &b""[..],
-            b"lodestone data folder, format 0\n",
-            b"lodestone",
-            b"\xff\xfe",
-        ] {
+        assert!(matches!(check(folder.path()), Err(LayoutError::Unreadable { .. })));
+        for text in [&b""[..], b"lodestone data folder, format 0\n", b"lodestone", b"\xff\xfe"] {
             fs::write(folder.path().join(NAME), text).unwrap();
-            assert!(
-                matches!(check(folder.path()), Err(LayoutError::Unreadable { .. })),
-                "{text:?}"
-            );
+            assert!(matches!(check(folder.path()), Err(LayoutError::Unreadable { .. })), "{text:?}");
         }
     }
 }

@@ -58,18 +58,9 @@ impl DataDirLock {
     /// # Errors
     /// [`LockError::Held`] if another process, or this one, has it.
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
-        let failed = |source| LockError::Io {
-            dir: dir.to_owned(),
-            source,
-        };
+        let failed = |source| LockError::Io { dir: dir.to_owned(), source };
         let path = dir.join(NAME);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -80,24 +71,13 @@ impl DataDirLock {
                     "" => "another process".to_owned(),
                     named => named.to_owned(),
                 };
-                return Err(LockError::Held {
-                    dir: dir.to_owned(),
-                    holder,
-                });
+                return Err(LockError::Held { dir: dir.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let host = if host.trim().is_empty() {
-            "this host"
-        } else {
-            host.trim()
-        };
-        let line = format!(
-            "process {} on {host} since {}\n",
-            std::process::id(),
-            jiff::Timestamp::now()
-        );
+        let host = if host.trim().is_empty() { "this host" } else { host.trim() };
+        let line = format!("process {} on {host} since {}\n", std::process::id(), jiff::Timestamp::now());
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
         file.write_all(line.as_bytes()).map_err(failed)?;
@@ -115,12 +95,7 @@ mod tests {
         let held = DataDirLock::acquire(folder.path()).unwrap();
         let error = DataDirLock::acquire(folder.path()).unwrap_err();
         assert_eq!(error.exit_code(), 75);
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("process {}", std::process::id())),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
         drop(held);
         DataDirLock::acquire(folder.path()).unwrap();
     }
@@ -128,11 +103,7 @@ mod tests {
     #[test]
     fn a_file_that_was_left_behind_is_no_obstacle() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(
-            folder.path().join(NAME),
-            "process 1 on a machine that burned down, and more of that\n",
-        )
-        .unwrap();
+        std::fs::write(folder.path().join(NAME), "process 1 on a machine that burned down, and more of that\n").unwrap();
         let _held = DataDirLock::acquire(folder.path()).unwrap();
         let text = std::fs::read_to_string(folder.path().join(NAME)).unwrap();
         assert!(!text.contains("burned"), "{text}");

@@ -38,12 +38,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            cache_bytes: 32 << 20,
-            write_buffer_bytes: 64 << 20,
-            background_jobs: 2,
-            open_files: 512,
-        }
+        Self { cache_bytes: 32 << 20, write_buffer_bytes: 64 << 20, background_jobs: 2, open_files: 512 }
     }
 }
 
@@ -135,9 +130,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Rocks { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption => {
-                journal::EXIT_DATA
-            }
+            Self::Rocks { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption => journal::EXIT_DATA,
             Self::Rocks { .. } | Self::Folder { .. } => journal::EXIT_IO,
             Self::Stopped { exit_code, .. } => *exit_code,
             Self::Corrupt { .. } => journal::EXIT_DATA,

@@ -31,22 +31,11 @@ impl Store {
     /// # Errors
     /// [`Error::Rocks`]; its exit code tells corruption from an unwilling disk.
     pub fn open(dir: &Path, options: &Options) -> Result<Self, Error> {
-        RealDisk.create_dir(dir).map_err(|source| Error::Folder {
-            path: dir.to_owned(),
-            source,
-        })?;
+        RealDisk.create_dir(dir).map_err(|source| Error::Folder { path: dir.to_owned(), source })?;
         let dedupe_cutoff = Arc::new(AtomicI64::new(i64::MIN));
         let (database, families) = tuning::families(options, &dedupe_cutoff);
-        let db =
-            DB::open_cf_descriptors(&database, dir, families).map_err(|source| Error::Rocks {
-                action: "open",
-                source,
-            })?;
-        Ok(Self {
-            db,
-            dedupe_cutoff,
-            failure: OnceLock::new(),
-        })
+        let db = DB::open_cf_descriptors(&database, dir, families).map_err(|source| Error::Rocks { action: "open", source })?;
+        Ok(Self { db, dedupe_cutoff, failure: OnceLock::new() })
     }
 
     /// Writes one step of a checkpoint, atomically. It goes to RocksDB's own log, unsynced.
@@ -83,11 +72,7 @@ impl Store {
     /// The first failure is final.
     pub fn seal(&self, meta: &CheckpointMeta) -> Result<(), Error> {
         let mut out = WriteBatch::default();
-        out.put_cf(
-            self.family(META),
-            keys::CHECKPOINT,
-            codec::encode(META_VERSION, meta),
-        );
+        out.put_cf(self.family(META), keys::CHECKPOINT, codec::encode(META_VERSION, meta));
         self.write_synced("seal a checkpoint", out)
     }
 
@@ -109,9 +94,7 @@ impl Store {
     /// A fault of the store.
     pub fn profiles_estimate(&self) -> Result<u64, Error> {
         self.usable()?;
-        let estimate = self
-            .db
-            .property_int_value_cf(self.family(PROFILES), "rocksdb.estimate-num-keys");
+        let estimate = self.db.property_int_value_cf(self.family(PROFILES), "rocksdb.estimate-num-keys");
         Ok(self.checked("estimate", estimate)?.unwrap_or(0))
     }
 
@@ -121,10 +104,7 @@ impl Store {
     /// A fault of the store; what was handed over by then is right.
     pub fn load_profiles(&self, mut each: impl FnMut(ProfileId, &[u8])) -> Result<(), Error> {
         self.scan(PROFILES, |key, value| {
-            each(
-                keys::parse_profile(key).ok_or_else(|| corrupt("a profile's key", "its length"))?,
-                value,
-            );
+            each(keys::parse_profile(key).ok_or_else(|| corrupt("a profile's key", "its length"))?, value);
             Ok(())
         })
     }
@@ -148,33 +128,15 @@ impl Store {
     /// # Errors
     /// A fault of the store.
     pub fn history(&self, id: ProfileId) -> Result<Vec<(Moment, Vec<u8>)>, Error> {
-        self.history_from(
-            id,
-            Moment {
-                t: Millis::MIN,
-                seq: Seq(0),
-            },
-            |_| true,
-        )
+        self.history_from(id, Moment { t: Millis::MIN, seq: Seq(0) }, |_| true)
     }
 
     /// A profile's log entries with event times in `range`.
     ///
     /// # Errors
     /// A fault of the store.
-    pub fn history_range(
-        &self,
-        id: ProfileId,
-        range: Range<Millis>,
-    ) -> Result<Vec<(Moment, Vec<u8>)>, Error> {
-        self.history_from(
-            id,
-            Moment {
-                t: range.start,
-                seq: Seq(0),
-            },
-            |moment| moment.t < range.end,
-        )
+    pub fn history_range(&self, id: ProfileId, range: Range<Millis>) -> Result<Vec<(Moment, Vec<u8>)>, Error> {
+        self.history_from(id, Moment { t: range.start, seq: Seq(0) }, |moment| moment.t < range.end)
     }
 
     fn history_from(
@@ -188,16 +150,11 @@ impl Store {
         // One profile's entries share the prefix that the Bloom filters know.
         read.set_prefix_same_as_start(true);
         let start = keys::history(id, from);
-        let rows = self.db.iterator_cf_opt(
-            self.family(HISTORY),
-            read,
-            IteratorMode::From(&start, Direction::Forward),
-        );
+        let rows = self.db.iterator_cf_opt(self.family(HISTORY), read, IteratorMode::From(&start, Direction::Forward));
         let mut found = Vec::new();
         for row in rows {
             let (key, value) = self.checked("read history", row)?;
-            let moment =
-                keys::parse_history(&key).ok_or_else(|| corrupt("a history key", "its length"))?;
+            let moment = keys::parse_history(&key).ok_or_else(|| corrupt("a history key", "its length"))?;
             if !key.starts_with(&start[..keys::HISTORY_PREFIX]) || !within(moment) {
                 break;
             }
@@ -214,8 +171,7 @@ impl Store {
         let Some(value) = self.get(DEDUPE, &key.to_be_bytes())? else {
             return Ok(None);
         };
-        let row = keys::parse_dedupe(key, &value)
-            .ok_or_else(|| corrupt("a message id's row", "its length"))?;
+        let row = keys::parse_dedupe(key, &value).ok_or_else(|| corrupt("a message id's row", "its length"))?;
         // Expired rows stay until a compaction meets them; they must not answer until then.
         Ok((row.at.0 >= self.dedupe_cutoff.load(Ordering::Relaxed)).then_some(row))
     }
@@ -250,14 +206,8 @@ impl Store {
     /// A fault of the store.
     pub fn catalog_latest(&self) -> Result<Option<Vec<u8>>, Error> {
         self.usable()?;
-        let newest = self
-            .db
-            .iterator_cf(self.family(CATALOG), IteratorMode::End)
-            .next()
-            .transpose();
-        Ok(self
-            .checked("read the catalog", newest)?
-            .map(|(_, bytes)| bytes.into_vec()))
+        let newest = self.db.iterator_cf(self.family(CATALOG), IteratorMode::End).next().transpose();
+        Ok(self.checked("read the catalog", newest)?.map(|(_, bytes)| bytes.into_vec()))
     }
 
     /// The versions of all catalogs, ascending.
@@ -267,9 +217,7 @@ impl Store {
     pub fn catalog_versions(&self) -> Result<Vec<u32>, Error> {
         let mut found = Vec::new();
         self.scan(CATALOG, |key, _| {
-            let version = key
-                .try_into()
-                .map_err(|_| corrupt("a catalog's key", "its length"))?;
+            let version = key.try_into().map_err(|_| corrupt("a catalog's key", "its length"))?;
             found.push(u32::from_be_bytes(version));
             Ok(())
         })?;
@@ -288,8 +236,7 @@ impl Store {
             self.checked("flush", self.db.flush_cf(family))?;
             let mut force = rocksdb::CompactOptions::default();
             force.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
-            self.db
-                .compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &force);
+            self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &force);
         }
         Ok(())
     }
@@ -324,11 +271,7 @@ impl Store {
         self.checked("read", self.db.get_cf(self.family(family), key))
     }
 
-    fn scan(
-        &self,
-        family: &str,
-        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn scan(&self, family: &str, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
         self.usable()?;
         let mut read = ReadOptions::default();
         read.set_readahead_size(READAHEAD);
@@ -350,27 +293,16 @@ impl Store {
     fn usable(&self) -> Result<(), Error> {
         match self.failure.get() {
             None => Ok(()),
-            Some((reason, exit_code)) => Err(Error::Stopped {
-                reason: reason.clone(),
-                exit_code: *exit_code,
-            }),
+            Some((reason, exit_code)) => Err(Error::Stopped { reason: reason.clone(), exit_code: *exit_code }),
         }
     }
 
     /// Makes the first failure final. RocksDB does not say which errors can be recovered from, so none is
     /// tried (see `docs/adr`).
-    fn checked<T>(
-        &self,
-        action: &'static str,
-        result: Result<T, rocksdb::Error>,
-    ) -> Result<T, Error> {
+    fn checked<T>(&self, action: &'static str, result: Result<T, rocksdb::Error>) -> Result<T, Error> {
         result.map_err(|source| {
             let error = Error::Rocks { action, source };
-            if self
-                .failure
-                .set((error.to_string(), error.exit_code()))
-                .is_ok()
-            {
+            if self.failure.set((error.to_string(), error.exit_code())).is_ok() {
                 tracing::error!(%error, "the store has stopped");
             }
             error
@@ -379,8 +311,5 @@ impl Store {
 }
 
 fn corrupt(what: &'static str, reason: impl ToString) -> Error {
-    Error::Corrupt {
-        what,
-        reason: reason.to_string(),
-    }
+    Error::Corrupt { what, reason: reason.to_string() }
 }

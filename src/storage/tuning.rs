@@ -3,10 +3,7 @@
 use super::Options;
 use super::keys::{self, DEDUPE, HISTORY};
 use rocksdb::compaction_filter::Decision;
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DataBlockIndexType,
-    SliceTransform,
-};
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DataBlockIndexType, SliceTransform};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -14,10 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 const BLOOM_BITS: f64 = 10.0;
 
 /// The options of the database and of each column family. Expired message ids are those before `cutoff`.
-pub(super) fn families(
-    options: &Options,
-    cutoff: &Arc<AtomicI64>,
-) -> (rocksdb::Options, Vec<ColumnFamilyDescriptor>) {
+pub(super) fn families(options: &Options, cutoff: &Arc<AtomicI64>) -> (rocksdb::Options, Vec<ColumnFamilyDescriptor>) {
     let mut database = rocksdb::Options::default();
     database.create_if_missing(true);
     database.create_missing_column_families(true);
@@ -37,19 +31,12 @@ pub(super) fn families(
     let cache = Cache::new_lru_cache(options.cache_bytes);
     let families = keys::FAMILIES
         .iter()
-        .map(|(name, _)| {
-            ColumnFamilyDescriptor::new(*name, family_tuning(name, options, &cache, cutoff))
-        })
+        .map(|(name, _)| ColumnFamilyDescriptor::new(*name, family_tuning(name, options, &cache, cutoff)))
         .collect();
     (database, families)
 }
 
-fn family_tuning(
-    name: &str,
-    options: &Options,
-    cache: &Cache,
-    cutoff: &Arc<AtomicI64>,
-) -> rocksdb::Options {
+fn family_tuning(name: &str, options: &Options, cache: &Cache, cutoff: &Arc<AtomicI64>) -> rocksdb::Options {
     let mut family = rocksdb::Options::default();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
@@ -82,11 +69,9 @@ fn family_tuning(
             family.set_bottommost_compression_type(DBCompressionType::None);
             family.set_periodic_compaction_seconds(86_400);
             let cutoff = cutoff.clone();
-            family.set_compaction_filter("expired-message-ids", move |_, _, value| {
-                match keys::dedupe_time(value) {
-                    Some(at) if at.0 < cutoff.load(Ordering::Relaxed) => Decision::Remove,
-                    _ => Decision::Keep,
-                }
+            family.set_compaction_filter("expired-message-ids", move |_, _, value| match keys::dedupe_time(value) {
+                Some(at) if at.0 < cutoff.load(Ordering::Relaxed) => Decision::Remove,
+                _ => Decision::Keep,
             });
         }
         _ => {}
