@@ -4,7 +4,7 @@ use super::catalog::{Catalog, Definition, Kind};
 use super::compile::{Compiler, Pointers};
 use super::diff::Diff;
 use super::document::{CatalogDocument, Fields, at, issue, tidy};
-use super::lookup::{Missing, made_id};
+use super::lookup::{Finders, Missing, made_id};
 use super::refs::{self, Target};
 use super::remove::NAMING;
 use super::shape::READ_ONLY;
@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const DEFINITIONS_MAX: usize = 10_000;
 const CHANNELS_MAX: usize = 1_000;
 const NAME_MAX: usize = 200;
+/// Bytes of all definitions and old structures together; well under what a stored catalog may have.
+const TEXT_BYTES_MAX: usize = 32 << 20;
 
 /// A definition of the document that has found its slot.
 pub(super) struct Incoming {
@@ -204,6 +206,9 @@ impl Draft<'_> {
             self.refuse(fields.at("structure"), DEFINITION_INVALID, "structure is required and is a list of nodes");
             return;
         };
+        if !structure::well_formed(structure, &fields.at("structure"), &mut self.issues) {
+            return;
+        }
         let record = &mut self.new.definitions_mut(kind)[slot];
         structure::put(&mut record.structures, structure);
     }
@@ -211,11 +216,17 @@ impl Draft<'_> {
     fn finish(mut self) -> Result<(Catalog, Diff), Vec<Issue>> {
         let incoming = std::mem::take(&mut self.incoming);
         let mut pointers = Pointers::new();
+        let mut bodies = Vec::with_capacity(incoming.len());
+        let finders = Finders::new(&self.new);
         for Incoming { kind, slot, pointer, mut body } in incoming {
-            self.resolve(kind, slot, &mut body, &pointer);
+            let before = self.old.definitions(kind).get(slot);
+            resolve(&self.new, &finders, before, kind, &mut body, &pointer, &mut self.issues);
             pointers.insert((kind, slot), pointer);
             body.sort_all_objects();
-            self.new.definitions_mut(kind)[slot].body = body.to_string();
+            bodies.push((kind, slot, body.to_string()));
+        }
+        for (kind, slot, body) in bodies {
+            self.new.definitions_mut(kind)[slot].body = body;
         }
         self.unique(&pointers);
         self.in_use_types(&pointers);
@@ -224,6 +235,11 @@ impl Draft<'_> {
         compiler.run();
         let (paths, issues) = compiler.finish(self.old);
         self.issues.extend(issues);
+        let bytes = self.new.text_bytes();
+        if bytes > TEXT_BYTES_MAX {
+            let message = format!("the definitions with their history take {bytes} bytes, limit is {TEXT_BYTES_MAX}");
+            self.issues.push(issue("", "too_many", message));
+        }
         if !self.issues.is_empty() {
             return Err(tidy(self.issues));
         }
@@ -233,38 +249,6 @@ impl Draft<'_> {
             return Ok((self.old.clone(), diff));
         }
         Ok((self.new.stamped(self.old, &diff), diff))
-    }
-
-    /// Replaces what names other definitions by what never changes, and reports what leads nowhere.
-    fn resolve(&mut self, kind: Kind, slot: usize, body: &mut Value, pointer: &str) {
-        // What was removed by force may stay named where it was named before.
-        let before = self.old.definitions(kind).get(slot).map(|old| refs::list(kind, &old.json())).unwrap_or_default();
-        let (new, issues) = (&self.new, &mut self.issues);
-        refs::visit(kind, body, pointer, &mut |reference| {
-            let Target::Definition(target) = reference.target else { return };
-            let text = reference.value.as_str().unwrap_or_default().to_owned();
-            if text.starts_with(NAMELESS) {
-                return;
-            }
-            match new.seek(target, &text) {
-                Ok(found) => {
-                    let found = &new.definitions(target)[found];
-                    *reference.value = Value::String(canonical_name(target, found));
-                }
-                // An archived version of an action type serves whoever names it by its id.
-                Err(_) if target == Kind::ActionType && text.parse().is_ok_and(|id: DefId| new.action_types.iter().any(|version| version.id == id)) => {}
-                Err(_)
-                    if new.seek_any(target, &text).is_some()
-                        && before.iter().any(|named| named.target == reference.target && named.text == text) => {}
-                Err(Missing::Unknown) => {
-                    issues.push(issue(reference.pointer, target.not_found(), format!("there is no {target} {text:?}")));
-                }
-                Err(Missing::Ambiguous(n)) => {
-                    let message = format!("{n} definitions of kind {target} are named {text:?}: use the id or key");
-                    issues.push(issue(reference.pointer, target.not_found(), message));
-                }
-            }
-        });
     }
 
     /// Natural keys are unique among what is in force.
@@ -308,7 +292,8 @@ impl Draft<'_> {
                 // What stands in the document has been looked at.
                 for (_, user) in self.new.live(kind).filter(|(slot, _)| !pointers.contains_key(&(kind, *slot))) {
                     if refs::list(kind, &user.json()).iter().any(|named| named.target == target && named.text == old.key) {
-                        let message = format!("key {:?} is named by {kind} {:?}: change both in one document", old.key, user.name);
+                        let message =
+                            format!("key {:?} is named by {kind} {:?}: change both in one document", old.key, user.name);
                         self.issues.push(issue(at(pointer, "key"), "in_use", message));
                     }
                 }
@@ -331,6 +316,47 @@ impl Draft<'_> {
             }
         }
     }
+}
+
+/// Replaces what names other definitions by what never changes, and reports what leads nowhere.
+fn resolve(
+    new: &Catalog,
+    finders: &Finders<'_>,
+    old: Option<&Definition>,
+    kind: Kind,
+    body: &mut Value,
+    pointer: &str,
+    issues: &mut Vec<Issue>,
+) {
+    // What was removed by force may stay named where it was named before.
+    let before = old.map(|old| refs::list(kind, &old.json())).unwrap_or_default();
+    refs::visit(kind, body, pointer, &mut |reference| {
+        let Target::Definition(target) = reference.target else { return };
+        let text = reference.value.as_str().unwrap_or_default().to_owned();
+        if text.starts_with(NAMELESS) {
+            return;
+        }
+        match finders.seek(target, &text) {
+            Ok(found) => {
+                let found = &new.definitions(target)[found];
+                *reference.value = Value::String(canonical_name(target, found));
+            }
+            // An archived version of an action type serves whoever names it by its id.
+            Err(_)
+                if target == Kind::ActionType
+                    && text.parse().is_ok_and(|id: DefId| new.action_types.iter().any(|version| version.id == id)) => {}
+            Err(_)
+                if finders.seek_any(target, &text).is_some()
+                    && before.iter().any(|named| named.target == reference.target && named.text == text) => {}
+            Err(Missing::Unknown) => {
+                issues.push(issue(reference.pointer, target.not_found(), format!("there is no {target} {text:?}")));
+            }
+            Err(Missing::Ambiguous(n)) => {
+                let message = format!("{n} definitions of kind {target} are named {text:?}: use the id or key");
+                issues.push(issue(reference.pointer, target.not_found(), message));
+            }
+        }
+    });
 }
 
 /// Begins the stand-in for a name that is missing or taken; no name has a control character.

@@ -324,6 +324,22 @@ impl Catalog {
         self.definitions(kind).iter().enumerate().filter(|(_, definition)| !definition.removed)
     }
 
+    /// Bytes of the text of all definitions, removed ones and old structures included.
+    pub(super) fn text_bytes(&self) -> usize {
+        let all = [
+            &self.channels,
+            &self.events,
+            &self.contexts,
+            &self.custom_traits,
+            &self.computed_traits,
+            &self.audiences,
+            &self.action_types,
+            &self.actions,
+        ];
+        let bytes = |known: &Definition| known.body.len() + known.structures.iter().map(String::len).sum::<usize>();
+        all.into_iter().flatten().map(bytes).sum()
+    }
+
     pub(super) fn definitions_mut(&mut self, kind: Kind) -> &mut Vec<Definition> {
         match kind {
             Kind::Channel => &mut self.channels,
@@ -343,7 +359,7 @@ impl Catalog {
     pub fn to_bytes(&self) -> Vec<u8> {
         use bincode::Options;
         // Writing into memory cannot fail, and every type in here is one that bincode knows.
-        let payload = options().serialize(self).expect("catalog serialises into memory");
+        let payload = options().with_no_limit().serialize(self).expect("catalog serialises into memory");
         let mut bytes = Vec::with_capacity(payload.len() + 10);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());

@@ -2,6 +2,7 @@
 
 use super::catalog::{Catalog, Kind};
 use super::document::{issue, tidy};
+use super::lookup::Finders;
 use super::refs::{self, Target};
 use super::resolve::{Names, check_paths};
 use crate::action::{ActionDef, ActionType};
@@ -61,22 +62,19 @@ impl<'a> Compiler<'a> {
         };
         let names = Names::new(self.catalog, &mut self.paths, &mut refuse);
         let zone = self.zone.clone();
-        let traits = self.each(Kind::ComputedTrait, &names, |body, pointer, issues| {
-            TraitDef::compile(body, &names, &zone, pointer, issues)
-        });
-        let audiences = self.each(Kind::Audience, &names, |body, pointer, issues| {
-            AudienceDef::compile(body, &names, &zone, pointer, issues)
-        });
-        let types = self.each(Kind::ActionType, &names, |body, pointer, issues| {
-            ActionType::compile(body, &names, pointer, issues)
-        });
+        let traits = self
+            .each(Kind::ComputedTrait, &names, |body, pointer, issues| TraitDef::compile(body, &names, &zone, pointer, issues));
+        let audiences =
+            self.each(Kind::Audience, &names, |body, pointer, issues| AudienceDef::compile(body, &names, &zone, pointer, issues));
+        let types =
+            self.each(Kind::ActionType, &names, |body, pointer, issues| ActionType::compile(body, &names, pointer, issues));
         let none = ActionType::default();
         let actions = self.each(Kind::Action, &names, |body, pointer, issues| {
             let named = body.get("type").and_then(Value::as_str).unwrap_or_default();
             if named.is_empty() {
                 issues.push(issue(format!("{pointer}/type"), crate::issue::DEFINITION_INVALID, "type is required"));
             }
-            let kind = self.catalog.seek_any(Kind::ActionType, named).and_then(|slot| types[slot].as_ref());
+            let kind = names.finders.seek_any(Kind::ActionType, named).and_then(|slot| types[slot].as_ref());
             ActionDef::compile(body, kind.unwrap_or(&none), &names, &zone, pointer, issues)
         });
         Parts { names, traits, audiences, actions }
@@ -119,13 +117,14 @@ impl<'a> Compiler<'a> {
     pub(super) fn finish(self, old: &Catalog) -> (PathTable, Vec<Issue>) {
         let Self { catalog, pointers, paths, mut issues, collateral, .. } = self;
         if !collateral.is_empty() {
+            let finders = Finders::new(catalog);
             let none = Pointers::new();
             let mut before = Compiler::new(old, &none, true);
             before.run();
             for (kind, slot, one) in collateral {
                 let same = |(k, s, other): &(Kind, usize, Issue)| (*k, *s) == (kind, slot) && *other == one;
                 if !before.collateral.iter().any(same) {
-                    issues.push(broken(catalog, pointers, kind, slot, &one));
+                    issues.push(broken(catalog, &finders, pointers, kind, slot, &one));
                 }
             }
         }
@@ -134,13 +133,13 @@ impl<'a> Compiler<'a> {
 }
 
 /// Tells the part of the document that broke a definition outside of it what it broke.
-fn broken(catalog: &Catalog, pointers: &Pointers, kind: Kind, slot: usize, one: &Issue) -> Issue {
+fn broken(catalog: &Catalog, finders: &Finders<'_>, pointers: &Pointers, kind: Kind, slot: usize, one: &Issue) -> Issue {
     let definition = &catalog.definitions(kind)[slot];
     let culprit = refs::list(kind, &definition.json()).into_iter().find_map(|named| {
         let (kind, slot) = match &named.target {
-            Target::Definition(kind) => (*kind, catalog.seek_any(*kind, &named.text)?),
-            Target::Property(event) => (Kind::Event, catalog.seek_any(Kind::Event, event)?),
-            Target::Context(channel) => (Kind::Context, catalog.seek_any(Kind::Context, channel)?),
+            Target::Definition(kind) => (*kind, finders.seek_any(*kind, &named.text)?),
+            Target::Property(event) => (Kind::Event, finders.seek_any(Kind::Event, event)?),
+            Target::Context(channel) => (Kind::Context, finders.seek_any(Kind::Context, channel)?),
             Target::Custom => (Kind::CustomTraits, 0),
         };
         pointers.get(&(kind, slot))

@@ -71,17 +71,20 @@ impl CatalogDocument {
         let mut issues = Vec::new();
         let Some(fields) = Fields::open(value, "", &mut issues) else { return Err(issues) };
         fields.only(&SECTIONS, &mut issues);
+        let section = |name: &str, issues: &mut Vec<Issue>| {
+            fields.list(name, issues).and_then(Value::as_array).cloned().unwrap_or_default()
+        };
         Ok(Self {
             organization: fields.object("organization", &mut issues),
-            channels: fields.list("channels", &mut issues),
-            tokens: fields.list("tokens", &mut issues),
-            events: fields.list("events", &mut issues),
-            contexts: fields.list("contexts", &mut issues),
+            channels: section("channels", &mut issues),
+            tokens: section("tokens", &mut issues),
+            events: section("events", &mut issues),
+            contexts: section("contexts", &mut issues),
             custom_traits: fields.object("customTraits", &mut issues),
-            computed_traits: fields.list("computedTraits", &mut issues),
-            audiences: fields.list("audiences", &mut issues),
-            action_types: fields.list("actionTypes", &mut issues),
-            actions: fields.list("actions", &mut issues),
+            computed_traits: section("computedTraits", &mut issues),
+            audiences: section("audiences", &mut issues),
+            action_types: section("actionTypes", &mut issues),
+            actions: section("actions", &mut issues),
             problems: issues,
         })
     }
@@ -134,7 +137,8 @@ pub(super) fn tidy(mut issues: Vec<Issue>) -> Vec<Issue> {
     issues.retain(|one| {
         let codes = seen.entry(one.pointer.clone()).or_default();
         // One change may break several definitions, and each is worth a line.
-        let repeat = !one.code.ends_with("in_use") && codes.iter().any(|code| *code == one.code || code.ends_with("_not_found") || *code == "unknown_field");
+        let repeat = !one.code.ends_with("in_use")
+            && codes.iter().any(|code| *code == one.code || code.ends_with("_not_found") || *code == "unknown_field");
         codes.push(one.code);
         !repeat || one.pointer.is_empty()
     });
@@ -142,8 +146,7 @@ pub(super) fn tidy(mut issues: Vec<Issue>) -> Vec<Issue> {
         let mut tokens = one.pointer.split('/').skip(1);
         let section = tokens.next().unwrap_or("");
         let rank = SECTIONS.iter().position(|name| *name == section).unwrap_or(SECTIONS.len());
-        let place: Vec<(usize, String)> =
-            tokens.map(|token| (token.parse().unwrap_or(usize::MAX), token.to_owned())).collect();
+        let place: Vec<(usize, String)> = tokens.map(|token| (token.parse().unwrap_or(usize::MAX), token.to_owned())).collect();
         (rank, place)
     });
     issues
@@ -238,15 +241,13 @@ impl<'a> Fields<'a> {
         Some(value.clone())
     }
 
-    fn list(&self, key: &str, issues: &mut Vec<Issue>) -> Vec<Value> {
-        match self.get(key) {
-            None => Vec::new(),
-            Some(Value::Array(list)) => list.clone(),
-            Some(other) => {
-                self.mistyped(key, "a list", other, issues);
-                Vec::new()
-            }
+    pub(super) fn list(&self, key: &str, issues: &mut Vec<Issue>) -> Option<&'a Value> {
+        let value = self.get(key)?;
+        if !value.is_array() {
+            self.mistyped(key, "a list", value, issues);
+            return None;
         }
+        Some(value)
     }
 
     fn mistyped(&self, key: &str, wanted: &str, value: &Value, issues: &mut Vec<Issue>) {

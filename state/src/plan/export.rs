@@ -39,7 +39,11 @@ impl Catalog {
             custom_traits: self.live(Kind::CustomTraits).map(|(_, traits)| export(Kind::CustomTraits, traits)).next(),
             computed_traits: all(Kind::ComputedTrait),
             audiences: all(Kind::Audience),
-            action_types: self.live(Kind::ActionType).map(|(_, version)| export(Kind::ActionType, version)).chain(archived).collect(),
+            action_types: self
+                .live(Kind::ActionType)
+                .map(|(_, version)| export(Kind::ActionType, version))
+                .chain(archived)
+                .collect(),
             actions: all(Kind::Action),
             problems: Vec::new(),
         }

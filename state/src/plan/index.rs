@@ -2,9 +2,7 @@
 
 use super::catalog::{Catalog, Definition, Kind};
 use super::compile::{Parts, Pointers, stored};
-use super::plan::{
-    ActionPlan, AudiencePlan, ChannelPlan, CustomTouch, EventPlan, Index, Plan, TokenGrant, TraitPlan,
-};
+use super::plan::{ActionPlan, AudiencePlan, ChannelPlan, CustomTouch, EventPlan, Index, Plan, TokenGrant, TraitPlan};
 use super::refs::{self, Named, Role, Target};
 use super::resolve::Names;
 use crate::action::{ActionDef, State};
@@ -36,7 +34,9 @@ struct Looks {
 
 pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
     let mut pointers = Pointers::new();
-    for kind in [Kind::Event, Kind::Context, Kind::CustomTraits, Kind::ComputedTrait, Kind::Audience, Kind::ActionType, Kind::Action] {
+    for kind in
+        [Kind::Event, Kind::Context, Kind::CustomTraits, Kind::ComputedTrait, Kind::Audience, Kind::ActionType, Kind::Action]
+    {
         for (slot, definition) in catalog.definitions(kind).iter().enumerate() {
             pointers.insert((kind, slot), format!("/{}/{}", kind.section(), definition.id));
         }
@@ -104,9 +104,10 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         def: in_order(def, slot),
         fingerprint: prints.actions[slot],
     });
-    let touches = looks.custom.into_iter().map(|(path, (audiences, actions))| {
-        (path, CustomTouch { audiences: distinct(audiences), actions: distinct(actions) })
-    });
+    let touches = looks
+        .custom
+        .into_iter()
+        .map(|(path, (audiences, actions))| (path, CustomTouch { audiences: distinct(audiences), actions: distinct(actions) }));
     let mut plan = Plan {
         version: catalog.version,
         generation: 0,
@@ -146,7 +147,8 @@ fn in_order(mut def: ActionDef, slot: usize) -> ActionDef {
 }
 
 fn grants(catalog: &Catalog) -> Index<[u8; 32], TokenGrant> {
-    let grant = |token: &super::Token| TokenGrant { id: token.id, channel: token.channel, kind: token.kind, import: token.import };
+    let grant =
+        |token: &super::Token| TokenGrant { id: token.id, channel: token.channel, kind: token.kind, import: token.import };
     catalog.tokens.iter().map(|token| (token.sha256, grant(token))).collect()
 }
 
@@ -215,7 +217,7 @@ fn look_action(parts: &Parts<'_>, slot: usize, looks: &mut Looks) {
     }
     let body = names.catalog.actions[slot].json();
     // The placeholders of the type's defaults count as the action's own.
-    let kind = body.get("type").and_then(Value::as_str).and_then(|id| names.catalog.seek_any(Kind::ActionType, id));
+    let kind = body.get("type").and_then(Value::as_str).and_then(|id| names.finders.seek_any(Kind::ActionType, id));
     let defaults = kind.map(|slot| refs::list(Kind::ActionType, &names.catalog.action_types[slot].json()));
     for named in refs::list(Kind::Action, &body).into_iter().chain(defaults.into_iter().flatten()) {
         match (&named.target, named.role) {
@@ -288,7 +290,8 @@ struct Prints {
 impl Prints {
     fn new(names: &Names<'_>) -> Self {
         let catalog = names.catalog;
-        let traits: Vec<u64> = catalog.computed_traits.iter().map(|known| print(names, Kind::ComputedTrait, known, &[])).collect();
+        let traits: Vec<u64> =
+            catalog.computed_traits.iter().map(|known| print(names, Kind::ComputedTrait, known, &[])).collect();
         let audiences = catalog.audiences.iter().map(|known| print(names, Kind::Audience, known, &traits)).collect();
         let actions = catalog.actions.iter().map(|known| print(names, Kind::Action, known, &traits)).collect();
         Self { traits, audiences, actions }
@@ -321,7 +324,7 @@ fn print(names: &Names<'_>, kind: Kind, known: &Definition, traits: &[u64]) -> u
             part(&print.to_le_bytes());
         }
         if named.target == Target::Definition(Kind::ActionType)
-            && let Some(slot) = names.catalog.seek_any(Kind::ActionType, &named.text)
+            && let Some(slot) = names.finders.seek_any(Kind::ActionType, &named.text)
         {
             part(names.catalog.action_types[slot].body.as_bytes());
         }
@@ -341,7 +344,7 @@ enum Place {
 fn place(names: &Names<'_>, named: &Named) -> Place {
     let path = match &named.target {
         Target::Definition(kind) => {
-            let found = names.catalog.seek_any(*kind, &named.text);
+            let found = names.finders.seek_any(*kind, &named.text);
             return found.map_or(Place::Nowhere, |slot| Place::Slot(slot, names.catalog.definitions(*kind)[slot].removed));
         }
         Target::Custom => names.custom_path(&named.text),

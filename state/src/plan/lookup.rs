@@ -2,6 +2,7 @@
 
 use super::catalog::{Catalog, Definition, Kind, Token, token_hash};
 use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, DefId, EventSlot, TraitSlot};
+use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 /// Namespace of every id that is made from a natural key. Fixed for ever: changing it would give every
@@ -23,51 +24,101 @@ pub(super) enum Missing {
     Ambiguous(usize),
 }
 
-impl Catalog {
+/// Finds definitions of one kind by what people write. Made from a catalog in one pass.
+pub(super) struct Finder<'a> {
+    kind: Kind,
+    ids: HashMap<DefId, usize>,
+    keys: HashMap<&'a str, usize>,
+    names: HashMap<&'a str, (usize, usize)>,
+    /// What was removed; of several the last.
+    removed_ids: HashMap<DefId, usize>,
+    removed_names: HashMap<&'a str, usize>,
+}
+
+impl<'a> Finder<'a> {
+    pub(super) fn new(catalog: &'a Catalog, kind: Kind) -> Self {
+        let mut finder = Self {
+            kind,
+            ids: HashMap::new(),
+            keys: HashMap::new(),
+            names: HashMap::new(),
+            removed_ids: HashMap::new(),
+            removed_names: HashMap::new(),
+        };
+        let keyed = matches!(kind, Kind::Channel | Kind::ComputedTrait | Kind::Audience);
+        let mut versions: HashMap<&str, u32> = HashMap::new();
+        for (slot, known) in catalog.definitions(kind).iter().enumerate() {
+            if known.removed {
+                finder.removed_ids.insert(known.id, slot);
+                finder.removed_names.insert(&known.name, slot);
+                if keyed {
+                    finder.removed_names.insert(&known.key, slot);
+                }
+                continue;
+            }
+            finder.ids.entry(known.id).or_insert(slot);
+            if keyed {
+                finder.keys.entry(&known.key).or_insert(slot);
+            }
+            let (named, count) = finder.names.entry(&known.name).or_insert((slot, 0));
+            *count += 1;
+            if kind == Kind::ActionType {
+                // Versions of one type share its name, and the newest is meant.
+                let version = known.key.parse().unwrap_or(0);
+                let newest = versions.entry(&known.name).or_insert(version);
+                if version >= *newest {
+                    (*newest, *named, *count) = (version, slot, 1);
+                }
+            }
+        }
+        finder
+    }
+
     /// The slot of the definition in force that `text` names by id, key or name, tried in that order.
-    pub(super) fn seek(&self, kind: Kind, text: &str) -> Result<usize, Missing> {
-        if let Some(slot) = self.by_id(kind, text).or_else(|| self.by_key(kind, text)) {
+    pub(super) fn seek(&self, text: &str) -> Result<usize, Missing> {
+        let by_id = || self.ids.get(&text.parse().ok()?).copied();
+        if let Some(slot) = by_id().or_else(|| self.keys.get(text).copied()) {
             return Ok(slot);
         }
-        let mut named = self.live(kind).filter(|(_, definition)| definition.name == text).map(|(slot, _)| slot);
-        let Some(first) = named.next() else { return Err(Missing::Unknown) };
-        match (kind, named.last()) {
-            (_, None) => Ok(first),
-            // Versions of one type share its name, and the newest is meant.
-            (Kind::ActionType, _) => Ok(self.newest_version(text).unwrap_or(first)),
-            _ => Err(Missing::Ambiguous(self.live(kind).filter(|(_, definition)| definition.name == text).count())),
+        match self.names.get(text) {
+            None => Err(Missing::Unknown),
+            Some((slot, 1)) => Ok(*slot),
+            Some((slot, _)) if self.kind == Kind::ActionType => Ok(*slot),
+            Some((_, count)) => Err(Missing::Ambiguous(*count)),
         }
     }
 
-    /// As [`Catalog::seek`], and where nothing in force answers, the last one that was removed: what
+    /// As [`Finder::seek`], and where nothing in force answers, the last one that was removed: what
     /// depends on it stays compiled and sees it as absent.
+    pub(super) fn seek_any(&self, text: &str) -> Option<usize> {
+        let removed_id = || self.removed_ids.get(&text.parse().ok()?).copied();
+        self.seek(text).ok().or_else(removed_id).or_else(|| self.removed_names.get(text).copied())
+    }
+}
+
+/// Finds definitions of every kind.
+pub(super) struct Finders<'a>(BTreeMap<Kind, Finder<'a>>);
+
+impl<'a> Finders<'a> {
+    pub(super) fn new(catalog: &'a Catalog) -> Self {
+        let kinds =
+            [Kind::Channel, Kind::Event, Kind::Context, Kind::ComputedTrait, Kind::Audience, Kind::ActionType, Kind::Action];
+        Self(kinds.into_iter().map(|kind| (kind, Finder::new(catalog, kind))).collect())
+    }
+
+    pub(super) fn seek(&self, kind: Kind, text: &str) -> Result<usize, Missing> {
+        self.0.get(&kind).map_or(Err(Missing::Unknown), |finder| finder.seek(text))
+    }
+
     pub(super) fn seek_any(&self, kind: Kind, text: &str) -> Option<usize> {
-        self.seek(kind, text).ok().or_else(|| {
-            let id = text.parse::<DefId>().ok();
-            let all = self.definitions(kind);
-            all.iter().rposition(|definition| Some(definition.id) == id).or_else(|| {
-                let keyed = matches!(kind, Kind::Channel | Kind::ComputedTrait | Kind::Audience);
-                all.iter().rposition(|definition| definition.name == text || keyed && definition.key == text)
-            })
-        })
+        self.0.get(&kind)?.seek_any(text)
     }
+}
 
-    fn by_id(&self, kind: Kind, text: &str) -> Option<usize> {
-        let id: DefId = text.parse().ok()?;
-        self.live(kind).find(|(_, definition)| definition.id == id).map(|(slot, _)| slot)
-    }
-
-    fn by_key(&self, kind: Kind, text: &str) -> Option<usize> {
-        if !matches!(kind, Kind::Channel | Kind::ComputedTrait | Kind::Audience) {
-            return None;
-        }
-        self.live(kind).find(|(_, definition)| definition.key == text).map(|(slot, _)| slot)
-    }
-
-    /// The slot of the newest version of an action type in force.
-    pub(super) fn newest_version(&self, name: &str) -> Option<usize> {
-        let versions = self.live(Kind::ActionType).filter(|(_, definition)| definition.name == name);
-        versions.max_by_key(|(_, definition)| definition.key.parse::<u32>().unwrap_or(0)).map(|(slot, _)| slot)
+impl Catalog {
+    /// As [`Finder::seek`], for a single question.
+    pub(super) fn seek(&self, kind: Kind, text: &str) -> Result<usize, Missing> {
+        Finder::new(self, kind).seek(text)
     }
 
     /// A definition in force, by id, key or (where only one has it) name.

@@ -13,7 +13,17 @@ impl Draft<'_> {
     pub(super) fn organization(&mut self, value: &Value) {
         let pointer = "/organization";
         let Some(fields) = Fields::open(value, pointer, &mut self.issues) else { return };
-        let own = ["id", "version", "name", "timezone", "unknownEvents", "traitsWithoutSchema", "requireUserHash", "key", "primaryIdType"];
+        let own = [
+            "id",
+            "version",
+            "name",
+            "timezone",
+            "unknownEvents",
+            "traitsWithoutSchema",
+            "requireUserHash",
+            "key",
+            "primaryIdType",
+        ];
         self.only(&fields, &own);
         if fields.get("name").is_some() {
             self.new.organization.name = self.name(&fields, "name");
@@ -27,17 +37,29 @@ impl Draft<'_> {
         match fields.text("unknownEvents", &mut self.issues) {
             None | Some("reject") => {}
             Some("accept") => {
-                self.refuse(fields.at("unknownEvents"), "unsupported", "events are defined before they are tracked: only reject is supported");
+                self.refuse(
+                    fields.at("unknownEvents"),
+                    "unsupported",
+                    "events are defined before they are tracked: only reject is supported",
+                );
             }
             Some(other) => {
-                self.refuse(fields.at("unknownEvents"), DEFINITION_INVALID, format!("unknownEvents is reject or accept, not {other:?}"));
+                self.refuse(
+                    fields.at("unknownEvents"),
+                    DEFINITION_INVALID,
+                    format!("unknownEvents is reject or accept, not {other:?}"),
+                );
             }
         }
         match fields.text("traitsWithoutSchema", &mut self.issues) {
             None => {}
             Some(choice @ ("reject" | "accept")) => self.new.organization.traits_without_schema = choice == "accept",
             Some(other) => {
-                self.refuse(fields.at("traitsWithoutSchema"), DEFINITION_INVALID, format!("traitsWithoutSchema is reject or accept, not {other:?}"));
+                self.refuse(
+                    fields.at("traitsWithoutSchema"),
+                    DEFINITION_INVALID,
+                    format!("traitsWithoutSchema is reject or accept, not {other:?}"),
+                );
             }
         }
         if let Some(flag) = fields.flag("requireUserHash", &mut self.issues) {
@@ -206,7 +228,7 @@ impl Draft<'_> {
     /// The version that a definition without one means: the newest where it says the same or is not in
     /// use, else the next.
     fn next_version(&self, name: &str, value: &Value) -> String {
-        let Some(slot) = self.old.newest_version(name) else { return "1".to_owned() };
+        let Some(slot) = self.old.seek(Kind::ActionType, name).ok() else { return "1".to_owned() };
         let newest = &self.old.action_types[slot];
         let same = body_text(Kind::ActionType, name, &newest.key, value) == newest.body;
         if same || self.old.dependents(Kind::ActionType, slot).is_empty() {

@@ -4,7 +4,7 @@ use super::catalog::{Catalog, Kind};
 use super::compile::{Compiler, Pointers};
 use super::diff::Diff;
 use super::document::{issue, tidy};
-use super::lookup::Missing;
+use super::lookup::{Finder, Missing};
 use super::refs::{self, Target};
 use crate::ids::DefId;
 use crate::issue::Issue;
@@ -21,18 +21,18 @@ pub struct Dependent {
 }
 
 /// The kinds whose definitions name others.
-pub(super) const NAMING: [Kind; 5] =
-    [Kind::Context, Kind::ComputedTrait, Kind::Audience, Kind::ActionType, Kind::Action];
+pub(super) const NAMING: [Kind; 5] = [Kind::Context, Kind::ComputedTrait, Kind::Audience, Kind::ActionType, Kind::Action];
 
 impl Catalog {
     /// The definitions in force that name the one in `slot`, contexts and tokens of a channel included.
     #[must_use]
     pub fn dependents(&self, kind: Kind, slot: usize) -> Vec<Dependent> {
         let mut found = Vec::new();
+        let finder = Finder::new(self, kind);
         for naming in NAMING {
             for (_, definition) in self.live(naming) {
                 let names = |named: &refs::Named| match (&named.target, kind) {
-                    (Target::Definition(target), _) => *target == kind && self.seek_any(kind, &named.text) == Some(slot),
+                    (Target::Definition(target), _) => *target == kind && finder.seek_any(&named.text) == Some(slot),
                     (Target::Context(channel), Kind::Context) => {
                         self.contexts.get(slot).is_some_and(|context| context.name == *channel)
                     }

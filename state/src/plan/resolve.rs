@@ -2,6 +2,7 @@
 
 use super::catalog::{Catalog, Kind};
 use super::document::{at, issue};
+use super::lookup::Finders;
 use super::structure;
 use crate::expr::{PathRef, Resolve};
 use crate::ids::{AudienceSlot, ChannelSlot, EventSlot, TraitSlot};
@@ -20,6 +21,7 @@ pub(super) struct Version {
 /// that what depended on them compiles and sees them as absent.
 pub(super) struct Names<'a> {
     pub(super) catalog: &'a Catalog,
+    pub(super) finders: Finders<'a>,
     /// By event slot, oldest version first.
     pub(super) events: Vec<Vec<Version>>,
     /// By context slot.
@@ -28,28 +30,30 @@ pub(super) struct Names<'a> {
     pub(super) custom: Vec<Version>,
     /// Lets everything through: contexts and custom traits that nobody has defined.
     pub(super) open: Schema,
+    /// Types of computed traits by slot.
+    types: Vec<DataType>,
 }
 
 impl<'a> Names<'a> {
     /// Compiles all structures. Problems are reported through `refuse` with their definition's place and
     /// a pointer inside it.
-    pub(super) fn new(
-        catalog: &'a Catalog,
-        paths: &mut PathTable,
-        refuse: &mut dyn FnMut(Kind, usize, Issue),
-    ) -> Self {
+    pub(super) fn new(catalog: &'a Catalog, paths: &mut PathTable, refuse: &mut dyn FnMut(Kind, usize, Issue)) -> Self {
         let open = Schema::compile(&Structure::default(), true, UnknownKeys::Open, paths);
         let mut all = |kind: Kind| -> Vec<Vec<Version>> {
             let definitions = catalog.definitions(kind).iter().enumerate();
             definitions.map(|(slot, _)| versions(catalog, kind, slot, paths, refuse)).collect()
         };
-        Self {
+        let mut names = Self {
             catalog,
+            finders: Finders::new(catalog),
             events: all(Kind::Event),
             contexts: all(Kind::Context),
             custom: all(Kind::CustomTraits).pop().unwrap_or_default(),
             open: open.expect("the empty structure is valid"),
-        }
+            types: Vec::new(),
+        };
+        names.types = catalog.computed_traits.iter().map(|known| names.trait_type(&known.json())).collect();
+        names
     }
 
     /// The context definition in force of a channel.
@@ -59,11 +63,10 @@ impl<'a> Names<'a> {
     }
 
     /// The type of a computed trait's value.
-    pub(super) fn trait_type(&self, slot: usize) -> DataType {
-        let body = self.catalog.computed_traits[slot].json();
+    fn trait_type(&self, body: &Value) -> DataType {
         let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let properties = body.get("properties").unwrap_or(&Value::Null);
-        match text(&body, "type").as_str() {
+        match text(body, "type").as_str() {
             "count_events" | "unique_list_count" => DataType::Integer,
             "aggregation" => DataType::Float,
             "unique_list" => DataType::Array,
@@ -71,7 +74,7 @@ impl<'a> Names<'a> {
             _ => {
                 let said = DataType::parse(&text(properties, "type"));
                 let declared = || {
-                    let event = self.event(&text(&body, "eventId"))?;
+                    let event = self.event(&text(body, "eventId"))?;
                     self.event_type(event, &text(properties, "property"))
                 };
                 said.or_else(declared).unwrap_or(DataType::String)
@@ -120,17 +123,17 @@ fn declared(versions: &[Version], dotted: &str) -> Option<DataType> {
 
 impl Resolve for Names<'_> {
     fn event(&self, id_or_name: &str) -> Option<EventSlot> {
-        let slot = self.catalog.seek_any(Kind::Event, id_or_name)?;
+        let slot = self.finders.seek_any(Kind::Event, id_or_name)?;
         u32::try_from(slot).ok().map(EventSlot)
     }
 
     fn channel(&self, id_or_key: &str) -> Option<ChannelSlot> {
-        let slot = self.catalog.seek_any(Kind::Channel, id_or_key)?;
+        let slot = self.finders.seek_any(Kind::Channel, id_or_key)?;
         u16::try_from(slot).ok().map(ChannelSlot)
     }
 
     fn audience(&self, id_or_key: &str) -> Option<AudienceSlot> {
-        let slot = self.catalog.seek_any(Kind::Audience, id_or_key)?;
+        let slot = self.finders.seek_any(Kind::Audience, id_or_key)?;
         u32::try_from(slot).ok().map(AudienceSlot)
     }
 
@@ -158,8 +161,8 @@ impl Resolve for Names<'_> {
     }
 
     fn computed(&self, key: &str) -> Option<(TraitSlot, DataType)> {
-        let slot = self.catalog.seek_any(Kind::ComputedTrait, key)?;
-        Some((TraitSlot(u32::try_from(slot).ok()?), self.trait_type(slot)))
+        let slot = self.finders.seek_any(Kind::ComputedTrait, key)?;
+        Some((TraitSlot(u32::try_from(slot).ok()?), *self.types.get(slot)?))
     }
 }
 
@@ -205,8 +208,8 @@ pub(super) fn check_paths(names: &Names<'_>, kind: Kind, body: &Value, pointer: 
 fn fits(found: DataType, expected: &str, field: &str, pointer: &str, path: &str, issues: &mut Vec<Issue>) {
     use DataType::{DateTime, Float, Integer, Object, String};
     let Some(wanted) = DataType::parse(expected) else { return };
-    let fine = found == wanted
-        || matches!((found, wanted), (Object, _) | (Integer | Float, Integer | Float) | (String, DateTime));
+    let fine =
+        found == wanted || matches!((found, wanted), (Object, _) | (Integer | Float, Integer | Float) | (String, DateTime));
     if !fine {
         let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
         let message = format!("{path:?} is of type {}, not {expected}", found.name());

@@ -40,13 +40,37 @@ const TRAIT_CONDITION: &[&str] =
     &["property", "key", "type", "dataType", "operator", "value", "target", "orMissing", "ignoreCase"];
 
 const EVENT_CONDITION: &[&str] = &[
-    "target", "key", "property", "dataType", "type", "operator", "value", "traitKey", "eventId", "internalEventId",
-    "eventProperty", "orMissing", "ignoreCase",
+    "target",
+    "key",
+    "property",
+    "dataType",
+    "type",
+    "operator",
+    "value",
+    "traitKey",
+    "eventId",
+    "internalEventId",
+    "eventProperty",
+    "orMissing",
+    "ignoreCase",
 ];
 
 const AUDIENCE_CONDITION: &[&str] = &[
-    "source", "key", "property", "dataType", "type", "operator", "target", "value", "traitKey", "eventId",
-    "internalEventId", "eventProperty", "orMissing", "ignoreCase", "readAt",
+    "source",
+    "key",
+    "property",
+    "dataType",
+    "type",
+    "operator",
+    "target",
+    "value",
+    "traitKey",
+    "eventId",
+    "internalEventId",
+    "eventProperty",
+    "orMissing",
+    "ignoreCase",
+    "readAt",
 ];
 
 const ACTION_CONDITION: &[&str] =
@@ -79,8 +103,19 @@ pub(super) static AUDIENCE: Shape = Fields(
             "events",
             List(&Fields(
                 &[
-                    "id", "eventId", "internalId", "parentId", "exclude", "channels", "operator", "count",
-                    "timeWindowOperator", "timeWindowStart", "timeWindowEnd", "timeWindowUnit", "anchor",
+                    "id",
+                    "eventId",
+                    "internalId",
+                    "parentId",
+                    "exclude",
+                    "channels",
+                    "operator",
+                    "count",
+                    "timeWindowOperator",
+                    "timeWindowStart",
+                    "timeWindowEnd",
+                    "timeWindowUnit",
+                    "anchor",
                 ],
                 &[
                     ("properties", Conditions(EVENT_CONDITION)),
@@ -95,8 +130,7 @@ pub(super) static AUDIENCE: Shape = Fields(
     ],
 );
 
-const PROPERTY: Shape =
-    Fields(&["channels", "type", "name", "value", "sourceKey", "sourceType", "omitMissing"], &[]);
+const PROPERTY: Shape = Fields(&["channels", "type", "name", "value", "sourceKey", "sourceType", "omitMissing"], &[]);
 
 /// An action type.
 pub(super) static ACTION_TYPE: Shape =
@@ -105,8 +139,20 @@ pub(super) static ACTION_TYPE: Shape =
 /// An action.
 pub(super) static ACTION: Shape = Fields(
     &[
-        "id", "version", "name", "description", "type", "typeName", "typeVersion", "typeProperties", "state", "tags",
-        "priority", "slot", "campaign", "acceptGraceSec",
+        "id",
+        "version",
+        "name",
+        "description",
+        "type",
+        "typeName",
+        "typeVersion",
+        "typeProperties",
+        "state",
+        "tags",
+        "priority",
+        "slot",
+        "campaign",
+        "acceptGraceSec",
     ],
     &[
         ("properties", List(&PROPERTY)),

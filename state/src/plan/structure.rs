@@ -1,5 +1,7 @@
 //! Versions of a structure: a new one only where it means something else than the one before.
 
+use super::document::{Fields, at};
+use crate::issue::Issue;
 use serde_json::Value;
 
 /// Makes `structure` the newest of `versions`. A change of what editors alone see (labels, an empty
@@ -12,6 +14,36 @@ pub(super) fn put(versions: &mut Vec<String>, structure: &Value) {
         Some(newest) if *newest == text => {}
         Some(newest) if meaning(&parse(newest)) == meaning(&canonical) => *newest = text,
         _ => versions.push(text),
+    }
+}
+
+/// Whether every node of a structure has the fields that a node has, in their JSON types. What they say
+/// is the schema compiler's to check.
+pub(super) fn well_formed(nodes: &Value, pointer: &str, issues: &mut Vec<Issue>) -> bool {
+    let before = issues.len();
+    for (i, value) in nodes.as_array().into_iter().flatten().enumerate() {
+        check_node(value, &at(pointer, i), issues);
+    }
+    issues.len() == before
+}
+
+fn check_node(value: &Value, pointer: &str, issues: &mut Vec<Issue>) {
+    let Some(fields) = Fields::open(value, pointer, issues) else { return };
+    fields.only(&["id", "name", "properties", "children"], issues);
+    fields.text("id", issues);
+    fields.text("name", issues);
+    if let Some(children) = fields.list("children", issues) {
+        well_formed(children, &fields.at("children"), issues);
+    }
+    let Some(properties) = fields.get("properties") else { return };
+    let Some(properties) = Fields::open(properties, fields.at("properties"), issues) else { return };
+    properties.only(&["key", "type", "pattern", "isRequired", "items"], issues);
+    properties.text("key", issues);
+    properties.text("type", issues);
+    properties.text("pattern", issues);
+    properties.flag("isRequired", issues);
+    if let Some(items) = properties.get("items") {
+        check_node(items, &properties.at("items"), issues);
     }
 }
 
@@ -52,7 +84,10 @@ mod tests {
         let plain = json!([{"properties": {"key": "a", "type": "string"}}]);
         put(&mut versions, &plain);
         put(&mut versions, &plain);
-        put(&mut versions, &json!([{"id": "a", "name": "A!", "properties": {"key": "a", "type": "string", "isRequired": false, "pattern": ""}, "children": []}]));
+        put(
+            &mut versions,
+            &json!([{"id": "a", "name": "A!", "properties": {"key": "a", "type": "string", "isRequired": false, "pattern": ""}, "children": []}]),
+        );
         assert_eq!(versions.len(), 1);
         assert!(versions[0].contains("A!"));
         put(&mut versions, &json!([{"properties": {"key": "a", "type": "string", "isRequired": true}}]));

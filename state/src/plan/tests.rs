@@ -3,5 +3,6 @@
 mod apply;
 mod fixtures;
 mod plan;
+mod random;
 mod refuse;
 mod remove;

@@ -137,7 +137,10 @@ fn exported_definitions_carry_fields_that_nobody_sets() {
         ]
     });
     let catalog = fresh(&exported);
-    assert_eq!(catalog.find(Kind::Channel, "Web Shop").unwrap().id, "11111111-1111-4111-8111-111111111111".parse::<DefId>().unwrap());
+    assert_eq!(
+        catalog.find(Kind::Channel, "Web Shop").unwrap().id,
+        "11111111-1111-4111-8111-111111111111".parse::<DefId>().unwrap()
+    );
     assert_eq!(apply(&catalog, &exported), catalog);
     let action = catalog.find(Kind::Action, "old").unwrap().json();
     assert_eq!(action.get("typeName"), None);
@@ -238,7 +241,9 @@ fn stored_bytes_read_back_and_damage_is_found() {
 #[test]
 fn an_organisation_key_is_stored_and_not_exported() {
     let key = "6b".repeat(32);
-    let catalog = fresh(&json!({"organization": {"key": key, "requireUserHash": true, "primaryIdType": "email", "traitsWithoutSchema": "accept"}}));
+    let catalog = fresh(
+        &json!({"organization": {"key": key, "requireUserHash": true, "primaryIdType": "email", "traitsWithoutSchema": "accept"}}),
+    );
     assert_eq!(catalog.organization().key, Some([b'k'; 32]));
     assert!(catalog.organization().traits_without_schema && catalog.organization().require_user_hash);
     assert!(!catalog.to_document().to_json().to_string().contains(&key));

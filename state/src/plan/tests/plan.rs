@@ -112,14 +112,21 @@ fn fingerprints_cover_what_influences_state_and_nothing_else() {
     assert_eq!(rebuilt("/events/3/structure/-", json!({"properties": {"key": "more", "type": "string"}})), none);
     // The definition itself, and what reads it.
     assert_eq!(rebuilt("/computedTraits/0/conditions", json!([])), ["revenue", "big", "10% coupon"]);
-    assert_eq!(rebuilt("/computedTraits/1/properties", json!({"window": {"amount": 1, "unit": "days"}})), ["views", "10% coupon"]);
+    assert_eq!(
+        rebuilt("/computedTraits/1/properties", json!({"window": {"amount": 1, "unit": "days"}})),
+        ["views", "10% coupon"]
+    );
     assert_eq!(rebuilt("/audiences/1/includeAnonymous", json!(false)), ["big"]);
     assert_eq!(rebuilt("/actions/1/priority", json!(3)), ["Hello App"]);
     // Days are days of the organisation's zone; only who reads dates looks at it.
     assert_eq!(rebuilt("/organization/timezone", json!("UTC")), ["10% coupon", "Hello App", "Asleep"]);
     let dated = json!([{"property": "at", "type": "dateTime", "operator": "exists"}]);
     let mut doc = shop();
-    put(&mut doc, "/computedTraits/1", json!({"name": "C", "key": "c", "type": "count_events", "eventId": "Cart Updated", "conditions": dated, "properties": {}}));
+    put(
+        &mut doc,
+        "/computedTraits/1",
+        json!({"name": "C", "key": "c", "type": "count_events", "eventId": "Cart Updated", "conditions": dated, "properties": {}}),
+    );
     doc["actions"] = json!([]);
     let first = fresh(&doc);
     doc["organization"]["timezone"] = json!("UTC");

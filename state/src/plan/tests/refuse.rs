@@ -44,11 +44,19 @@ fn organisation() {
     // I-46: an unknown zone.
     check("/organization", json!({"timezone": "Mars/X"}), "/organization/timezone timezone_invalid");
     check("/organization", json!({"unknownEvents": "accept"}), "/organization/unknownEvents unsupported");
-    check("/organization", json!({"unknownEvents": "maybe", "traitsWithoutSchema": 1, "locale": "de"}), "/organization/locale unknown_field
+    check(
+        "/organization",
+        json!({"unknownEvents": "maybe", "traitsWithoutSchema": 1, "locale": "de"}),
+        "/organization/locale unknown_field
         /organization/traitsWithoutSchema definition_invalid
-        /organization/unknownEvents definition_invalid");
-    check("/organization", json!({"key": "6b6b", "requireUserHash": true}), "/organization/key definition_invalid
-        /organization/requireUserHash definition_invalid");
+        /organization/unknownEvents definition_invalid",
+    );
+    check(
+        "/organization",
+        json!({"key": "6b6b", "requireUserHash": true}),
+        "/organization/key definition_invalid
+        /organization/requireUserHash definition_invalid",
+    );
 }
 
 #[test]
@@ -61,7 +69,11 @@ fn channels() {
     }
     check("/channels/-", json!({"key": "x"}), "/channels/2/name definition_invalid");
     check("/channels/-", json!({"name": "Web again", "key": "web"}), "/channels/2 duplicate");
-    check("/channels/-", json!({"name": "Webb", "key": "web", "id": "11111111-1111-4111-8111-111111111111"}), "/channels/2/key channel_key_taken");
+    check(
+        "/channels/-",
+        json!({"name": "Webb", "key": "web", "id": "11111111-1111-4111-8111-111111111111"}),
+        "/channels/2/key channel_key_taken",
+    );
     check("/channels/-", json!({"name": "X", "key": "x", "id": "x"}), "/channels/2/id definition_invalid");
     check("/channels/-", json!("web"), "/channels/2 definition_invalid");
     // I-46, B-03: a key is for ever.
@@ -77,7 +89,11 @@ fn tokens() {
     check("/tokens/-", json!({"token": "with space in it", "channel": "web"}), "/tokens/3/token definition_invalid");
     check("/tokens/-", json!({"token": "ls_wk_new_1", "channel": "nowhere"}), "/tokens/3/channel channel_not_found");
     check("/tokens/-", json!({"token": "ls_wk_new_1"}), "/tokens/3/channel definition_invalid");
-    check("/tokens/-", json!({"token": "ls_wk_new_1", "channel": "web", "kind": "admin"}), "/tokens/3/channel definition_invalid");
+    check(
+        "/tokens/-",
+        json!({"token": "ls_wk_new_1", "channel": "web", "kind": "admin"}),
+        "/tokens/3/channel definition_invalid",
+    );
     check("/tokens/-", json!({"token": "ls_wk_new_1", "channel": "web", "kind": "root"}), "/tokens/3/kind definition_invalid");
     check("/tokens/-", json!({"token": "ls_wk_new_1", "channel": "web", "import": true}), "/tokens/3/import definition_invalid");
     check("/tokens/-", json!({"token": "ls_wk_web_0001", "channel": "app"}), "/tokens/3 duplicate");
@@ -99,7 +115,11 @@ fn events() {
     // I-16.
     check("/events/-", json!({"name": "Purchase", "structure": []}), "/events/4 duplicate");
     let first = fresh(&shop());
-    let issues = try_apply(&first, &json!({"events": [{"id": "11111111-1111-4111-8111-111111111111", "name": "Purchase", "structure": []}]})).unwrap_err();
+    let issues = try_apply(
+        &first,
+        &json!({"events": [{"id": "11111111-1111-4111-8111-111111111111", "name": "Purchase", "structure": []}]}),
+    )
+    .unwrap_err();
     assert_eq!(codes(&issues), "/events/0/name event_name_taken\n");
     // I-13: a pattern that does not compile, and friends.
     check(
@@ -114,13 +134,32 @@ fn events() {
          /events/4/structure/1/properties/type definition_invalid
          /events/4/structure/2/properties/key definition_invalid",
     );
+    // Typos in a structure do not pass either.
+    check(
+        "/events/-",
+        json!({"name": "X", "structure": [
+            {"properties": {"key": "a", "type": "object", "required": true}, "child": []},
+            {"properties": {"key": "b", "type": "string", "isRequired": "yes"}, "children": [{"properties": {"key": 7, "type": "string"}}, "c"]},
+            {"properties": {"key": "d", "type": "array", "items": {"properties": {"tpye": "string"}}}}
+        ]}),
+        "/events/4/structure/0/child unknown_field
+         /events/4/structure/0/properties/required unknown_field
+         /events/4/structure/1/children/0/properties/key definition_invalid
+         /events/4/structure/1/children/1 definition_invalid
+         /events/4/structure/1/properties/isRequired definition_invalid
+         /events/4/structure/2/properties/items/properties/tpye unknown_field",
+    );
 }
 
 #[test]
 fn contexts() {
     check("/contexts/-", json!({"channel": "nowhere", "structure": []}), "/contexts/1/channel channel_not_found");
     check("/contexts/-", json!({"channel": "web", "structure": []}), "/contexts/1 duplicate");
-    check("/contexts/-", json!({"id": "11111111-1111-4111-8111-111111111111", "channel": "Web", "structure": []}), "/contexts/1/channel context_exists");
+    check(
+        "/contexts/-",
+        json!({"id": "11111111-1111-4111-8111-111111111111", "channel": "Web", "structure": []}),
+        "/contexts/1/channel context_exists",
+    );
     let first = fresh(&shop());
     let id = first.find(Kind::Context, "web").unwrap().id.to_string();
     let issues = try_apply(&first, &json!({"contexts": [{"id": id, "channel": "app", "structure": []}]})).unwrap_err();
@@ -130,15 +169,31 @@ fn contexts() {
 #[test]
 fn computed_traits() {
     check("/computedTraits/1/eventId", json!("Nothing"), "/computedTraits/1/eventId event_not_found");
-    check("/computedTraits/1/key", json!("revenue"), "/computedTraits/1 duplicate
-        /actions/0/targeting/traitConditions/0/key computed_trait_not_found");
+    check(
+        "/computedTraits/1/key",
+        json!("revenue"),
+        "/computedTraits/1 duplicate
+        /actions/0/targeting/traitConditions/0/key computed_trait_not_found",
+    );
     check("/computedTraits/1/kye", json!("x"), "/computedTraits/1/kye unknown_field");
     check("/computedTraits/0/properties/windw", json!({}), "/computedTraits/0/properties/windw unknown_field");
     check("/computedTraits/0/properties/property", json!("totl"), "/computedTraits/0/properties/property property_not_found");
-    check("/computedTraits/0/properties/channels/0", json!("nowhere"), "/computedTraits/0/properties/channels/0 channel_not_found");
-    check("/computedTraits/0/conditions/0/property", json!("itmes"), "/computedTraits/0/conditions/0/property property_not_found");
-    check("/computedTraits/0/conditions/0/type", json!("string"), "/computedTraits/0/conditions/0/operator invalid_condition
-        /computedTraits/0/conditions/0/type invalid_condition");
+    check(
+        "/computedTraits/0/properties/channels/0",
+        json!("nowhere"),
+        "/computedTraits/0/properties/channels/0 channel_not_found",
+    );
+    check(
+        "/computedTraits/0/conditions/0/property",
+        json!("itmes"),
+        "/computedTraits/0/conditions/0/property property_not_found",
+    );
+    check(
+        "/computedTraits/0/conditions/0/type",
+        json!("string"),
+        "/computedTraits/0/conditions/0/operator invalid_condition
+        /computedTraits/0/conditions/0/type invalid_condition",
+    );
     check("/computedTraits/0/conditions/0/valu", json!(1), "/computedTraits/0/conditions/0/valu unknown_field");
     // T-13: a literal that is none.
     check("/computedTraits/0/conditions/0/value", json!("1 OR 1=1"), "/computedTraits/0/conditions/0/value invalid_condition");
@@ -153,12 +208,24 @@ fn computed_traits() {
 fn audiences() {
     check("/audiences/0/events/0/id", json!("Nothing"), "/audiences/0/events/0/id event_not_found");
     check("/audiences/0/events/0/chanels", json!([]), "/audiences/0/events/0/chanels unknown_field");
-    check("/audiences/0/events/0/properties/0/key", json!("produkt"), "/audiences/0/events/0/properties/0/key property_not_found");
-    check("/audiences/0/events/0/properties/0/traitKey", json!("sise"), "/audiences/0/events/0/properties/0/traitKey property_not_found");
+    check(
+        "/audiences/0/events/0/properties/0/key",
+        json!("produkt"),
+        "/audiences/0/events/0/properties/0/key property_not_found",
+    );
+    check(
+        "/audiences/0/events/0/properties/0/traitKey",
+        json!("sise"),
+        "/audiences/0/events/0/properties/0/traitKey property_not_found",
+    );
     check("/audiences/1/traits/0/any/0/key", json!("revenu"), "/audiences/1/traits/0/any/0/key computed_trait_not_found");
     check("/audiences/1/traits/0/any/0/op", json!("equals"), "/audiences/1/traits/0/any/0/op unknown_field");
-    check("/audiences/1/traits/0/any/1/dataType", json!("boolean"), "/audiences/1/traits/0/any/1/dataType invalid_condition
-        /audiences/1/traits/0/any/1/operator invalid_condition");
+    check(
+        "/audiences/1/traits/0/any/1/dataType",
+        json!("boolean"),
+        "/audiences/1/traits/0/any/1/dataType invalid_condition
+        /audiences/1/traits/0/any/1/operator invalid_condition",
+    );
     check("/audiences/2/key", json!("big"), "/audiences/2 duplicate");
     check("/audiences/2/key", json!("a/b"), "/audiences/2/key definition_invalid");
     check("/audiences/-", json!({"name": "Abandoned-Cart", "events": []}), "/audiences/3 duplicate");
@@ -179,13 +246,21 @@ fn actions() {
     check("/actions/0/state", json!("on"), "/actions/0/state definition_invalid");
     check("/actions/0/targeting/audiences/0", json!("Nobody"), "/actions/0/targeting/audiences/0 audience_not_found");
     check("/actions/0/targeting/channels/0", json!("nowhere"), "/actions/0/targeting/channels/0 channel_not_found");
-    check("/actions/0/targeting/contextConditions/0/key", json!("page.pth"), "/actions/0/targeting/contextConditions/0/key property_not_found");
+    check(
+        "/actions/0/targeting/contextConditions/0/key",
+        json!("page.pth"),
+        "/actions/0/targeting/contextConditions/0/key property_not_found",
+    );
     check("/actions/0/targeting/start/date", json!("2024-13-01"), "/actions/0/targeting/start/date definition_invalid");
     check("/actions/0/targeting/strat", json!({}), "/actions/0/targeting/strat unknown_field");
     check("/actions/0/capping/0/group", json!("everybody"), "/actions/0/capping/0/group definition_invalid");
     check("/actions/0/capping/0/cnt", json!(1), "/actions/0/capping/0/cnt unknown_field");
     check("/actions/0/properties/0/sourceKey", json!("revenu"), "/actions/0/properties/0/sourceKey computed_trait_not_found");
-    check("/actions/0/testUsers", json!([{"userId": "u", "channels": ["nowhere"]}]), "/actions/0/testUsers/0/channels/0 channel_not_found");
+    check(
+        "/actions/0/testUsers",
+        json!([{"userId": "u", "channels": ["nowhere"]}]),
+        "/actions/0/testUsers/0/channels/0 channel_not_found",
+    );
     check("/actions/1/targeting/onEvent/0", json!("Nothing"), "/actions/1/targeting/onEvent/0 event_not_found");
     check("/actions/1/name", json!("10% coupon"), "/actions/1 duplicate");
 }
@@ -219,13 +294,20 @@ fn all_problems_of_a_document_in_its_order() {
 #[test]
 fn a_structure_in_use() {
     let first = fresh(&shop());
-    let issues = try_apply(&first, &json!({"events": [{"name": "Purchase", "structure": [{"properties": {"key": "total", "type": "string"}}]}]})).unwrap_err();
+    let issues = try_apply(
+        &first,
+        &json!({"events": [{"name": "Purchase", "structure": [{"properties": {"key": "total", "type": "string"}}]}]}),
+    )
+    .unwrap_err();
     let lines = told(&issues);
     assert!(issues.iter().all(|issue| issue.pointer == "/events/0" && issue.code == "definition_in_use"), "{lines}");
     assert!(lines.contains("computed trait \"Revenue\" would break at /properties/type"), "{lines}");
     assert!(lines.contains("computed trait \"Revenue\" would break at /conditions/0/property"), "{lines}");
     // What nobody reads may go.
-    apply(&first, &json!({"events": [{"name": "Cart Updated", "structure": [{"properties": {"key": "product", "type": "string"}}]}]}));
+    apply(
+        &first,
+        &json!({"events": [{"name": "Cart Updated", "structure": [{"properties": {"key": "product", "type": "string"}}]}]}),
+    );
     // Together with its readers it may change.
     let mut doc = shop();
     put(&mut doc, "/events/3/structure/0/properties/key", json!("sum"));

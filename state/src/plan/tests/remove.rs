@@ -23,11 +23,7 @@ fn t33_in_use_lists_the_dependents() {
     let id = |kind, name| catalog.find(kind, name).unwrap().id;
     assert_eq!(
         codes(&issues),
-        format!(
-            "/audiences/{} in_use\n/actions/{} in_use\n",
-            id(Kind::Audience, "big"),
-            id(Kind::Action, "10% coupon")
-        )
+        format!("/audiences/{} in_use\n/actions/{} in_use\n", id(Kind::Audience, "big"), id(Kind::Action, "10% coupon"))
     );
     assert_eq!(issues[0].message, "computed trait \"Revenue\" is used by audience \"Big Spender\"");
     let count = |kind, name| catalog.remove(kind, name, false).err().map_or(0, |issues| issues.len());
