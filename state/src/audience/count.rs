@@ -168,9 +168,7 @@ impl CountDef {
     pub fn count(&self, state: &CountState, now: Millis) -> u32 {
         match state {
             CountState::Plain(count) => *count,
-            CountState::Timed(timed) => {
-                u32::try_from(timed.ends.iter().filter(|end| **end > now).count()).unwrap_or(u32::MAX)
-            }
+            CountState::Timed(timed) => u32::try_from(timed.ends.iter().filter(|end| **end > now).count()).unwrap_or(u32::MAX),
         }
     }
 

@@ -43,13 +43,7 @@ impl AudienceDef {
     /// # Errors
     /// `None`, with every problem pushed to `issues`: `definition_invalid`, `event_not_found`,
     /// `channel_not_found`, and `invalid_condition` for the conditions.
-    pub fn compile(
-        json: &Json,
-        resolve: &dyn Resolve,
-        zone: &Zone,
-        pointer: &str,
-        issues: &mut Vec<Issue>,
-    ) -> Option<Self> {
+    pub fn compile(json: &Json, resolve: &dyn Resolve, zone: &Zone, pointer: &str, issues: &mut Vec<Issue>) -> Option<Self> {
         let before = issues.len();
         let mut reader = Reader { issues };
         let list = reader.list(json, "events", pointer);

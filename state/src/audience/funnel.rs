@@ -228,13 +228,15 @@ impl ChainDef {
         let runs = state.runs.iter().filter(|run| run.is_complete(self));
         if !traits.is_always() {
             return runs.fold(Truth::forever(false), |all, run| {
-                let facts = RunFacts { facts, chain: self, captured: run.captured() };
+                let facts = RunFacts { facts, chain: self, captured: &run.captured };
                 all.or(within(run.interval(self), now).and(traits.eval(&facts, now)))
             });
         }
         // Overlapping intervals are one: membership lasts to the end of the last of them.
         let mut at = now;
-        while let Some(end) = runs.clone().map(|run| run.interval(self)).filter(|(from, to)| *from <= at && at < *to).map(|i| i.1).max() {
+        while let Some(end) =
+            runs.clone().map(|run| run.interval(self)).filter(|(from, to)| *from <= at && at < *to).map(|i| i.1).max()
+        {
             at = end;
             if at == Millis::MAX {
                 break;
@@ -296,7 +298,7 @@ impl ChainDef {
         let mut matches = |node: usize, run: &Run| {
             hits.sure >> node & 1 == 1
                 || (hits.maybe >> node & 1 == 1 && {
-                    let facts = RunFacts { facts, chain: self, captured: run.captured() };
+                    let facts = RunFacts { facts, chain: self, captured: &run.captured };
                     let truth = self.nodes[node].condition.eval(&facts, now);
                     until.set(until.get().min(truth.until));
                     truth.holds

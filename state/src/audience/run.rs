@@ -24,7 +24,7 @@ pub(super) struct Run {
     pub(super) from: Millis,
     /// Matches of the guards of the current gap that allow some, in order.
     pub(super) guards: SmallVec<[u16; 4]>,
-    pub(super) captured: Option<Box<Vec<Capture>>>,
+    pub(super) captured: Box<[Capture]>,
 }
 
 /// What an event means to a run.
@@ -43,11 +43,8 @@ impl Run {
     /// An attempt that begins with an event at `t`, which is not yet counted.
     pub(super) fn new(t: Millis) -> Self {
         let guards = SmallVec::new();
-        Self { step: 0, count: 0, first: t, last: t, expiry: Millis::MAX, from: Millis::MIN, guards, captured: None }
-    }
-
-    pub(super) fn captured(&self) -> &[Capture] {
-        self.captured.as_ref().map_or(&[], |captured| captured.as_slice())
+        let captured = Box::default();
+        Self { step: 0, count: 0, first: t, last: t, expiry: Millis::MAX, from: Millis::MIN, guards, captured }
     }
 
     /// Whether the run is over at `now`: a window has closed, or the next step is overdue.
@@ -114,7 +111,7 @@ impl Run {
     /// This run with the next step completed at `t`.
     pub(super) fn completed(&self, chain: &ChainDef, t: Millis, captures: Vec<Capture>) -> Self {
         let step = &chain.steps[usize::from(self.step)];
-        let mut all = self.captured().to_vec();
+        let mut all = self.captured.to_vec();
         let mut room = CAPTURED_BYTES_MAX.saturating_sub(all.iter().map(|c| c.value.weight()).sum());
         for capture in captures {
             if let Some(left) = room.checked_sub(capture.value.weight()) {
@@ -130,7 +127,7 @@ impl Run {
             expiry: self.expiry.min(step.ends_ms.map_or(Millis::MAX, |ends| t.plus(ends))),
             from: self.from.max(step.starts_ms.map_or(Millis::MIN, |starts| t.plus(starts))),
             guards: step.guards.iter().filter(|guard| guard.hi > 0).map(|_| 0).collect(),
-            captured: (!all.is_empty()).then(|| Box::new(all)),
+            captured: all.into(),
         }
     }
 

@@ -57,7 +57,7 @@ impl Unique {
     pub fn merge(&mut self, other: &Self, counting: bool) {
         self.approx |= other.approx;
         if let Some(sketch) = &other.sketch {
-            self.to_sketch().merge(sketch);
+            self.only_count().merge(sketch);
         }
         for (value, cell) in other.tally.iter() {
             self.put(value, *cell, counting);
@@ -105,7 +105,7 @@ impl Unique {
         }
         self.approx = true;
         if counting {
-            self.to_sketch().add(value);
+            self.only_count().add(value);
         } else {
             let latest = self.tally.iter().enumerate().max_by_key(|(at, (_, cell))| (cell.first, *at));
             if let Some((at, (_, latest))) = latest
@@ -119,7 +119,7 @@ impl Unique {
     }
 
     /// From here on values are only counted.
-    fn to_sketch(&mut self) -> &mut Sketch {
+    fn only_count(&mut self) -> &mut Sketch {
         self.approx = true;
         let tally = std::mem::take(&mut self.tally);
         let sketch = self.sketch.get_or_insert_with(Box::default);

@@ -230,7 +230,13 @@ impl Timed {
         };
         let by_first = matches!(def.kind, TraitKind::UniqueList { .. }) && def.window_ms.is_none();
         let moved = match removed {
-            Removed::Left { first, last } => if by_first { first } else { last },
+            Removed::Left { first, last } => {
+                if by_first {
+                    first
+                } else {
+                    last
+                }
+            }
             Removed::Unknown | Removed::Gone => false,
         };
         if !moved {

@@ -208,6 +208,16 @@ fn t_49_an_absence_that_must_last() {
 }
 
 #[test]
+fn t_49_a_wait_that_outlasts_its_window_gives_way() {
+    let window = json!({"timeWindowOperator": "within", "timeWindowEnd": 8, "timeWindowUnit": "hours"});
+    let absent = json!({"id": "X", "exclude": true, "forAtLeast": {"amount": 4, "unit": "hours"}});
+    let def = chain_with(&[with(short("A"), &window), json!("B"), absent], &json!({"anchor": "first"}));
+    let mut rig = after(&def, "A@00:00 B@05:00 A@06:00 B@07:00");
+    changes(&mut rig, "11:00", true);
+    changes(&mut rig, "14:00", false);
+}
+
+#[test]
 fn t_49_an_absence_for_a_while() {
     let def = chain(&[json!("A"), json!({"id": "X", "exclude": true, "within": minutes(30)})]);
     let mut rig = after(&def, "A@10:00");
@@ -366,7 +376,8 @@ fn t_56_the_exclusion_wins() {
 
 #[test]
 fn t_57_a_boolean_trait_condition() {
-    let traits = json!([{"source": "custom", "key": "flag", "dataType": "boolean", "operator": "false", "target": "static", "value": ""}]);
+    let traits =
+        json!([{"source": "custom", "key": "flag", "dataType": "boolean", "operator": "false", "target": "static", "value": ""}]);
     let def = audience(&json!({"name": "N", "includeAnonymous": true, "events": [], "traits": traits}));
     let mut rig = Rig::new(&def);
     assert!(!rig.member(), "absent is not false");
@@ -442,10 +453,14 @@ fn every_problem_of_a_definition_is_told_at_once() {
         let mut steps = [short("A"), short("not X"), short("B")];
         steps[i]["properties"] = same_product();
         steps[i]["properties"][0]["internalEventId"] = json!(named);
-        let list: Vec<Json> = steps.iter().enumerate().map(|(i, step)| {
-            let parent = if i == 0 { Json::Null } else { json!(format!("s{}", i - 1)) };
-            with(step.clone(), &json!({"internalId": format!("s{i}"), "parentId": parent}))
-        }).collect();
+        let list: Vec<Json> = steps
+            .iter()
+            .enumerate()
+            .map(|(i, step)| {
+                let parent = if i == 0 { Json::Null } else { json!(format!("s{}", i - 1)) };
+                with(step.clone(), &json!({"internalId": format!("s{i}"), "parentId": parent}))
+            })
+            .collect();
         let issues = compile_audience(&json!({"events": list})).unwrap_err();
         assert_eq!(issues[0].code, "invalid_condition");
         assert_eq!(issues[0].pointer, format!("/events/{i}/properties/0/internalEventId"));

@@ -160,7 +160,8 @@ impl Chain {
             let begin = match (k, &step.form) {
                 // The first step: the n-th newest match, up to this one, begins the attempt.
                 (0, Form::AtLeast(n) | Form::Exactly(n)) => {
-                    let matching: Vec<usize> = (0..=c).filter(|e| self.matches(events, now, completed, positive[0], *e)).collect();
+                    let matching: Vec<usize> =
+                        (0..=c).filter(|e| self.matches(events, now, completed, positive[0], *e)).collect();
                     let Some(begin) = matching.len().checked_sub(*n) else { continue };
                     events[matching[begin]].moment.t.0
                 }
@@ -247,10 +248,12 @@ impl Chain {
             Window::Between(start, _) => Some(events[*c].moment.t.0 + start * TICK),
             _ => None,
         });
-        let named = |i: usize| self.steps.iter().any(|step| format!("{:?}", step.what.conditions).contains(&format!("SameAs({i})")));
-        let captured = completed.iter().zip(self.positive()).map(|(c, i)| {
-            if named(i) { events[*c].event.props.get(path("product")).cloned() } else { None }
-        });
+        let named =
+            |i: usize| self.steps.iter().any(|step| format!("{:?}", step.what.conditions).contains(&format!("SameAs({i})")));
+        let captured = completed
+            .iter()
+            .zip(self.positive())
+            .map(|(c, i)| if named(i) { events[*c].event.props.get(path("product")).cloned() } else { None });
         Choice {
             completed: completed.to_vec(),
             ended,
@@ -265,22 +268,61 @@ impl Chain {
 pub(crate) fn chain() -> impl Strategy<Value = Chain> {
     (1..5_usize, any::<bool>(), any::<bool>()).prop_flat_map(|(len, dates, captures)| {
         let steps: Vec<_> = (0..len).map(|i| step(i, len, dates, captures)).collect();
-        (steps, prop::option::weighted(0.2, 1..12_i64), prop::bool::weighted(0.3)).prop_map(|(steps, window_from_first, anchor_first)| {
-            let mut chain = Chain { steps, window_from_first, anchor_first };
-            chain.repair();
-            chain
+        (steps, prop::option::weighted(0.2, 1..12_i64), prop::bool::weighted(0.3)).prop_map(
+            |(steps, window_from_first, anchor_first)| {
+                let mut chain = Chain { steps, window_from_first, anchor_first };
+                chain.repair();
+                chain
+            },
+        )
+    })
+}
+
+/// A short chain whose steps match most of what happens, so that runs compete: absences that last or that
+/// count for a while, least gaps, and windows.
+pub(crate) fn busy_chain() -> impl Strategy<Value = Chain> {
+    let what = |name| What { name, web_only: false, conditions: Vec::new() };
+    let window = prop_oneof![3 => Just(Window::Any), 1 => window()];
+    let gap = prop_oneof![3 => Just((None, None)), 1 => (prop::option::of(1..4_i64), prop::option::of(1..8_i64))];
+    let positive = move |name| {
+        (window.clone(), gap.clone()).prop_map(move |(window, gap)| Step {
+            what: what(name),
+            form: Form::AtLeast(1),
+            window,
+            gap,
         })
+    };
+    let not = (prop::option::of(1..6_i64), prop::option::of(1..6_i64)).prop_map(move |(within, for_at_least)| Step {
+        what: what('X'),
+        form: Form::Not { within, for_at_least },
+        window: Window::Any,
+        gap: (None, None),
+    });
+    let steps = prop_oneof![
+        (positive.clone()('A'), not.clone()).prop_map(|(a, x)| vec![a, x]),
+        (positive.clone()('A'), positive.clone()('B'), not.clone()).prop_map(|(a, b, x)| vec![a, b, x]),
+        (positive.clone()('A'), not.clone(), positive('B'), not).prop_map(|(a, x, b, y)| vec![a, x, b, y]),
+    ];
+    (steps, any::<bool>()).prop_map(|(steps, anchor_first)| {
+        let mut chain = Chain { steps, window_from_first: None, anchor_first };
+        chain.repair();
+        chain
     })
 }
 
 fn step(i: usize, len: usize, dates: bool, captures: bool) -> impl Strategy<Value = Step> {
     let names = prop::sample::select(vec!['A', 'B', 'C', 'X']);
     let earlier = if captures { (0..i).collect() } else { Vec::new() };
-    let what = (names, prop::bool::weighted(0.1), conditions(earlier, dates)).prop_map(|(name, web_only, conditions)| What { name, web_only, conditions });
+    let what = (names, prop::bool::weighted(0.1), conditions(earlier, dates)).prop_map(|(name, web_only, conditions)| What {
+        name,
+        web_only,
+        conditions,
+    });
     let positive = prop_oneof![4 => Just(Form::AtLeast(1)), 1 => (2..4_usize).prop_map(Form::AtLeast), 1 => (1..3_usize).prop_map(Form::Exactly)];
     let trailing = i + 1 == len;
     let lasting = prop::option::weighted(if trailing { 0.5 } else { 0.01 }, 1..6_i64);
-    let not = (prop::option::weighted(0.4, 1..6_i64), lasting).prop_map(|(within, for_at_least)| Form::Not { within, for_at_least });
+    let not =
+        (prop::option::weighted(0.4, 1..6_i64), lasting).prop_map(|(within, for_at_least)| Form::Not { within, for_at_least });
     let form = match i {
         0 => positive.boxed(),
         _ => prop_oneof![3 => positive, 1 => (1..3_usize).prop_map(Form::AtMost), 2 => not].boxed(),

@@ -31,17 +31,19 @@ pub(crate) enum Cond {
 impl Cond {
     /// `ids` are the internal ids of the steps.
     pub(crate) fn json(&self) -> Json {
-        let clause = |key: &str, data_type: &str, operator: &str, value: Json| {
-            json!({"key": key, "dataType": data_type, "operator": operator, "value": value, "target": "static"})
-        };
+        let clause = |key: &str, data_type: &str, operator: &str, value: Json| json!({"key": key, "dataType": data_type, "operator": operator, "value": value, "target": "static"});
         match self {
             Self::Above(n) => clause("n", "integer", "greater_than", json!(n.to_string())),
             Self::Product(product) => clause("product", "string", "equals", json!(product.to_string())),
             Self::Last(days) => clause("when", "dateTime", "within_last_days", json!(days.to_string())),
             Self::Next(days) => clause("when", "dateTime", "within_next_days", json!(days.to_string())),
-            Self::Favourite => json!({"key": "product", "dataType": "string", "operator": "equals", "target": "custom_trait", "traitKey": "fav"}),
-            Self::SameAs(step) => json!({"key": "product", "dataType": "string", "operator": "equals", "target": "funnel_property",
-                "internalEventId": format!("s{step}"), "eventProperty": "product"}),
+            Self::Favourite => {
+                json!({"key": "product", "dataType": "string", "operator": "equals", "target": "custom_trait", "traitKey": "fav"})
+            }
+            Self::SameAs(step) => {
+                json!({"key": "product", "dataType": "string", "operator": "equals", "target": "funnel_property",
+                "internalEventId": format!("s{step}"), "eventProperty": "product"})
+            }
             Self::Any(parts) => json!({"any": parts.iter().map(Self::json).collect::<Vec<_>>()}),
             Self::Not(part) => json!({"not": part.json()}),
         }

@@ -41,9 +41,7 @@ pub(crate) enum Window {
 
 impl Window {
     pub(crate) fn json(self) -> Json {
-        let of = |operator: &str, start: i64, end: i64| {
-            json!({"timeWindowOperator": operator, "timeWindowStart": start * 6, "timeWindowEnd": end * 6, "timeWindowUnit": "hours"})
-        };
+        let of = |operator: &str, start: i64, end: i64| json!({"timeWindowOperator": operator, "timeWindowStart": start * 6, "timeWindowEnd": end * 6, "timeWindowUnit": "hours"});
         match self {
             Self::Any => json!({"timeWindowOperator": "any_time"}),
             Self::Within(end) => of("within", 0, end),
@@ -83,7 +81,12 @@ impl What {
         json!({"id": self.name.to_string(), "channels": channels, "properties": conditions})
     }
 
-    pub(crate) fn matches(&self, seen: &Seen, now: i64, earlier: &dyn Fn(usize) -> Option<lodestone_state::value::Value>) -> bool {
+    pub(crate) fn matches(
+        &self,
+        seen: &Seen,
+        now: i64,
+        earlier: &dyn Fn(usize) -> Option<lodestone_state::value::Value>,
+    ) -> bool {
         seen.event.event == event(&self.name.to_string())
             && (!self.web_only || seen.event.channel == channel("web"))
             && self.conditions.iter().all(|cond| cond.holds(&seen.event, &seen.custom, now, earlier))
@@ -143,7 +146,11 @@ fn compile(events: &[Json], more: &Json) -> AudienceDef {
 
 /// Plays a history and holds membership against `expect` at every instant that matters. What is told about
 /// the future must hold too: no change before `until`.
-fn check(def: &AudienceDef, history: &[super::random::Input], expect: &dyn Fn(&[Seen], i64) -> bool) -> Result<(), TestCaseError> {
+fn check(
+    def: &AudienceDef,
+    history: &[super::random::Input],
+    expect: &dyn Fn(&[Seen], i64) -> bool,
+) -> Result<(), TestCaseError> {
     let mut rig = Rig::new(def);
     play(&mut rig, history, &mut |rig, now| {
         let truth = rig.truth(now);
@@ -163,6 +170,12 @@ fn check(def: &AudienceDef, history: &[super::random::Input], expect: &dyn Fn(&[
     Ok(())
 }
 
+fn check_chain(chain: &Chain, history: &[super::random::Input]) -> Result<(), TestCaseError> {
+    let events: Vec<Json> = (0..).zip(&chain.steps).map(|(i, step): (usize, &Step)| step.json(i)).collect();
+    let def = compile(&events, &chain.json());
+    check(&def, history, &|events, now| chain.member(events, now))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 2, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -177,8 +190,12 @@ proptest! {
     /// T-45..T-56, T-96: chains.
     #[test]
     fn chains_equal_the_oracle(chain in super::chains::chain(), history in history("ABCX", 24)) {
-        let events: Vec<Json> = (0..).zip(&chain.steps).map(|(i, step): (usize, &Step)| step.json(i)).collect();
-        let def = compile(&events, &chain.json());
-        check(&def, &history, &|events, now| Chain::member(&chain, events, now))?;
+        check_chain(&chain, &history)?;
+    }
+
+    /// T-47..T-50, T-53: the same where runs compete.
+    #[test]
+    fn busy_chains_equal_the_oracle(chain in super::chains::busy_chain(), history in history("AABX", 24)) {
+        check_chain(&chain, &history)?;
     }
 }

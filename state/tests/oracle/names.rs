@@ -1,12 +1,12 @@
 //! A catalog of a few names, for compiling definitions.
 
+use lodestone_state::audience::AudienceDef;
 use lodestone_state::expr::{PathRef, Resolve};
 use lodestone_state::ids::{AudienceSlot, ChannelSlot, EventSlot, PathId, TraitSlot};
 use lodestone_state::issue::Issue;
 use lodestone_state::schema::DataType;
 use lodestone_state::time::Zone;
 use lodestone_state::traits::TraitDef;
-use lodestone_state::audience::AudienceDef;
 use serde_json::Value as Json;
 
 /// Events are single capital letters, channels are `web` and `app`, every event has every property.

@@ -127,7 +127,16 @@ pub(crate) const BEGINNING: Millis = Millis(0);
 impl<'a, M: Machine> Rig<'a, M> {
     pub(crate) fn new(def: &'a M) -> Self {
         let newest = Moment { t: BEGINNING, seq: Seq(0) };
-        Self { def, state: def.fresh(false), log: Vec::new(), custom: Custom::default(), clock: BEGINNING, refolds: 0, newest, seq: 0 }
+        Self {
+            def,
+            state: def.fresh(false),
+            log: Vec::new(),
+            custom: Custom::default(),
+            clock: BEGINNING,
+            refolds: 0,
+            newest,
+            seq: 0,
+        }
     }
 
     /// Leaves out log positions.

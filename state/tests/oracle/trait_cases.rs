@@ -33,7 +33,11 @@ fn json_of(value: Option<Value>) -> Json {
 
 #[test]
 fn t_16_counts_what_the_condition_lets_through() {
-    let count = def("count_events", json!({}), json!([{"property": "price", "type": "float", "operator": "greater_than", "value": "10"}]));
+    let count = def(
+        "count_events",
+        json!({}),
+        json!([{"property": "price", "type": "float", "operator": "greater_than", "value": "10"}]),
+    );
     assert_eq!(json_of(after(&count, &[json!({"price": 5}), json!({"price": 11}), json!({"price": 20})])), 2);
     assert_eq!(json_of(after(&count, &[])), 0);
     assert_eq!(count.default_value(), Some(Value::Int(0)));
@@ -144,7 +148,8 @@ fn t_26_a_window_lets_go_to_the_millisecond() {
 
 #[test]
 fn t_27_the_maximum_of_a_window() {
-    let properties = json!({"property": "price", "type": "float", "aggregationType": "max", "window": {"amount": 1, "unit": "hours"}});
+    let properties =
+        json!({"property": "price", "type": "float", "aggregationType": "max", "window": {"amount": 1, "unit": "hours"}});
     let max = def("aggregation", properties, json!([]));
     let mut rig = Rig::new(&max);
     for (price, time) in [(9, "10:00"), (5, "10:10"), (7, "10:20")] {
@@ -158,7 +163,8 @@ fn t_27_the_maximum_of_a_window() {
 
 #[test]
 fn t_28_a_late_event_joins_its_window() {
-    let properties = json!({"property": "price", "type": "float", "aggregationType": "sum", "window": {"amount": 1, "unit": "hours"}});
+    let properties =
+        json!({"property": "price", "type": "float", "aggregationType": "sum", "window": {"amount": 1, "unit": "hours"}});
     let sum = def("aggregation", properties, json!([]));
     let mut rig = Rig::new(&sum);
     rig.event(occurrence("P", "web", &json!({"price": 4})), at("10:00"), at("10:50"), &mut |_, _| {});
@@ -169,7 +175,11 @@ fn t_28_a_late_event_joins_its_window() {
 
 #[test]
 fn t_29_an_event_counts_while_its_date_is_near() {
-    let count = def("count_events", json!({}), json!([{"property": "when", "type": "dateTime", "operator": "within_next_days", "value": "1"}]));
+    let count = def(
+        "count_events",
+        json!({}),
+        json!([{"property": "when", "type": "dateTime", "operator": "within_next_days", "value": "1"}]),
+    );
     let mut rig = Rig::new(&count);
     rig.track("P", "03-01T10:00", json!({"when": "2024-03-03T00:00:00Z"}));
     assert_eq!(json_of(rig.value()), 0);
@@ -246,7 +256,8 @@ fn channels_narrow_what_contributes() {
 
 #[test]
 fn a_comparison_with_a_trait_is_as_of_the_event() {
-    let condition = json!([{"property": "product", "type": "string", "operator": "equals", "target": "custom_trait", "traitKey": "fav"}]);
+    let condition =
+        json!([{"property": "product", "type": "string", "operator": "equals", "target": "custom_trait", "traitKey": "fav"}]);
     let count = def("count_events", json!({}), condition);
     let fav = |v: &str| Props::new(vec![(path("fav"), v.into())]);
     let mut rig = Rig::new(&count);
