@@ -10,6 +10,7 @@ use crate::audience::AudienceDef;
 use crate::expr::{PathRef, Resolve};
 use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, EventSlot, Millis, PathId, TraitSlot};
 use crate::issue::Issue;
+use crate::schema::DataType;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -338,18 +339,24 @@ fn print(names: &Names<'_>, kind: Kind, known: &Definition, traits: &[u64]) -> u
 enum Place {
     Nowhere,
     Slot(usize, bool),
-    Path(PathRef),
+    /// With the declared type, which a definition takes that names none.
+    Path(PathRef, Option<DataType>),
 }
 
 fn place(names: &Names<'_>, named: &Named) -> Place {
-    let path = match &named.target {
+    let typed = |path: Option<PathRef>, data_type| path.map_or(Place::Nowhere, |path| Place::Path(path, data_type));
+    match &named.target {
         Target::Definition(kind) => {
             let found = names.finders.seek_any(*kind, &named.text);
-            return found.map_or(Place::Nowhere, |slot| Place::Slot(slot, names.catalog.definitions(*kind)[slot].removed));
+            found.map_or(Place::Nowhere, |slot| Place::Slot(slot, names.catalog.definitions(*kind)[slot].removed))
         }
-        Target::Custom => names.custom_path(&named.text),
-        Target::Property(event) => names.event(event).and_then(|event| names.event_path(event, &named.text)),
-        Target::Context(channel) => names.channel(channel).and_then(|channel| names.context_path(channel, &named.text)),
-    };
-    path.map_or(Place::Nowhere, Place::Path)
+        Target::Custom => typed(names.custom_path(&named.text), None),
+        Target::Property(event) => {
+            let Some(event) = names.event(event) else { return Place::Nowhere };
+            typed(names.event_path(event, &named.text), names.event_type(event, &named.text))
+        }
+        Target::Context(channel) => {
+            typed(names.channel(channel).and_then(|channel| names.context_path(channel, &named.text)), None)
+        }
+    }
 }

@@ -152,3 +152,16 @@ fn undeclared_custom_traits_and_contexts() {
     assert!(after.custom_touch(open).audiences.is_empty());
     assert_ne!(before.audience_by_key("big").unwrap().fingerprint, after.audience_by_key("big").unwrap().fingerprint);
 }
+
+// A trait that names no type takes the declared one, so it is built anew when that changes.
+#[test]
+fn a_retyped_property_is_another_input() {
+    let mut doc = shop();
+    doc["computedTraits"][1] = json!({"name": "Seen", "key": "views", "type": "unique_list_count", "eventId": "Product Viewed",
+        "conditions": [], "properties": {"property": "price"}});
+    let first = fresh(&doc);
+    put(&mut doc, "/events/1/structure/1/properties/type", json!("string"));
+    let second = apply(&first, &doc);
+    let print = |catalog| plan(catalog).trait_by_key("views").unwrap().fingerprint;
+    assert_ne!(print(&first), print(&second));
+}
