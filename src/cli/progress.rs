@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Shows how far a piece of work is.
-pub struct Progress {
+pub(super) struct Progress {
     what: &'static str,
     bar: Option<ProgressBar>,
     said: Mutex<Instant>,
@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(2);
 impl Progress {
     /// Progress of `what`, on standard error.
     #[must_use]
-    pub fn new(what: &'static str) -> Self {
+    pub(super) fn new(what: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(0).with_style(style).with_message(what)
@@ -27,7 +27,7 @@ impl Progress {
     }
 
     /// `done` of `of`.
-    pub fn set(&self, done: u64, of: u64) {
+    pub(super) fn set(&self, done: u64, of: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(of);
             bar.set_position(done);
@@ -41,7 +41,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -50,7 +50,7 @@ impl Engine {
             }
             let plan = self.plan.load();
             let action = find_action(&plan, input.action_id)?;
-            if let Some(first) = message_id.as_ref().and_then(|id| self.dedupe.find(&self.disk, id, at)) {
+            if let Some(first) = message_id.as_ref().and_then(|id| self.dedupe.find_recent(id, at)) {
                 return Ok(Acted { seq: first.seq, duplicate: true });
             }
             let mut changes = Changes::default();

@@ -160,8 +160,13 @@ impl Engine {
     pub fn run_checkpoints(&self, every: std::time::Duration) {
         let nap = std::time::Duration::from_millis(100);
         let mut last = Instant::now();
+        let mut naps = 0_u32;
         while !self.stopping.load(Ordering::Relaxed) {
             std::thread::sleep(nap);
+            naps += 1;
+            if naps.is_multiple_of(EXPIRE_EVERY) {
+                self.hub.expire(self.clock.now());
+            }
             let grown = self.journal.last().0.saturating_sub(self.stats.checkpoint_seq.load(Ordering::Relaxed)) > RECORDS_MAX;
             if last.elapsed() < every && !grown {
                 continue;
@@ -190,6 +195,9 @@ impl Engine {
         self.disk.close()
     }
 }
+
+/// Naps of the checkpointer between two looks for sessions that nobody resumed.
+const EXPIRE_EVERY: u32 = 50;
 
 /// Records since the last checkpoint that bring the next one forward: bounds recovery time and tails.
 const RECORDS_MAX: u64 = 2_000_000;

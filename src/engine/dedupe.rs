@@ -12,17 +12,17 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 
 /// For how long a repeat is recognised: seven days.
-pub const WINDOW_MS: i64 = 7 * 86_400_000;
+pub(super) const WINDOW_MS: i64 = 7 * 86_400_000;
 
 /// The first outcome of a message id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct First {
+pub(super) struct First {
     /// Log position; an answer about it waits until that is durable.
-    pub seq: Seq,
+    pub(super) seq: Seq,
     /// Id of the event that was stored.
-    pub event_id: u128,
+    pub(super) event_id: u128,
     /// Arrival.
-    pub at: Millis,
+    pub(super) at: Millis,
 }
 
 /// A message id as a fixed-size key.
@@ -30,11 +30,11 @@ pub struct First {
 /// A UUID is its own key. Anything else is the first half of its SHA-256, so a client can collide only
 /// with itself.
 #[must_use]
-pub fn key(message_id: &str) -> u128 {
-    if message_id.len() == 36 {
-        if let Ok(id) = uuid::Uuid::parse_str(message_id) {
-            return id.as_u128();
-        }
+pub(super) fn key(message_id: &str) -> u128 {
+    if message_id.len() == 36
+        && let Ok(id) = uuid::Uuid::parse_str(message_id)
+    {
+        return id.as_u128();
     }
     let digest = Sha256::digest(message_id.as_bytes());
     let mut half = [0_u8; 16];
@@ -43,7 +43,7 @@ pub fn key(message_id: &str) -> u128 {
 }
 
 /// Message ids in memory, in front of those on disk.
-pub struct Dedupe {
+pub(super) struct Dedupe {
     recent: DashMap<u128, First, RandomState>,
     order: parking_lot::Mutex<VecDeque<(u128, Seq)>>,
     /// How many ids stay in memory though they are on disk.
@@ -53,14 +53,14 @@ pub struct Dedupe {
 impl Dedupe {
     /// Keeps at most `keep` ids in memory beyond those that no checkpoint has written yet.
     #[must_use]
-    pub fn new(keep: usize) -> Self {
+    pub(super) fn new(keep: usize) -> Self {
         let recent = DashMap::with_hasher_and_shard_amount(RandomState::default(), 256);
         Self { recent, order: parking_lot::Mutex::new(VecDeque::new()), keep }
     }
 
     /// The first outcome of `message_id` within the window before `now`.
     #[must_use]
-    pub fn find(&self, disk: &Disk, message_id: &CompactString, now: Millis) -> Option<First> {
+    pub(super) fn find(&self, disk: &Disk, message_id: &CompactString, now: Millis) -> Option<First> {
         let key = key(message_id);
         let found = self.recent.get(&key).map(|first| *first).or_else(|| {
             let stored = disk.dedupe_get(key).ok()??;
@@ -69,15 +69,23 @@ impl Dedupe {
         (now.0 - found.at.0 < WINDOW_MS).then_some(found)
     }
 
+    /// As [`Self::find`], in memory only: for the second look under a profile's lock. What was on disk was
+    /// found by the first look; what came since is in memory.
+    #[must_use]
+    pub(super) fn find_recent(&self, message_id: &str, now: Millis) -> Option<First> {
+        let found = *self.recent.get(&key(message_id))?;
+        (now.0 - found.at.0 < WINDOW_MS).then_some(found)
+    }
+
     /// Remembers the first outcome.
-    pub fn insert(&self, message_id: &str, first: First) {
+    pub(super) fn insert(&self, message_id: &str, first: First) {
         let key = key(message_id);
         self.recent.insert(key, first);
         self.order.lock().push_back((key, first.seq));
     }
 
     /// Lets go of ids that a checkpoint up to `written` has put on disk, oldest first.
-    pub fn forget(&self, written: Seq) {
+    pub(super) fn forget(&self, written: Seq) {
         loop {
             let key = {
                 let mut order = self.order.lock();
@@ -96,13 +104,7 @@ impl Dedupe {
 
     /// Ids in memory.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.recent.len()
-    }
-
-    /// Whether none is in memory.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.recent.is_empty()
     }
 }

@@ -119,11 +119,11 @@ impl Engine {
             });
             owners.push((id.into(), position));
         }
-        let mut guards = lock_all(&handles);
+        let guards = lock_all(&handles);
         if guards.iter().any(|profile| profile.gone.is_some()) {
             return Ok(None);
         }
-        if let Some(first) = input.message_id.and_then(|id| self.dedupe.find(&self.disk, &id.into(), at)) {
+        if let Some(first) = input.message_id.and_then(|id| self.dedupe.find_recent(id, at)) {
             drop(guards);
             return Ok(Some(self.repeated(input, first.seq)));
         }

@@ -33,6 +33,7 @@ impl Engine {
             let plan = self.plan.load();
             let mut changes = Changes::default();
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
+            self.ensure_identity(&plan, &shared, &mut profile, caller.channel, input.user_id, &mut changes);
             let now = self.clock.now().max(profile.core.clock);
             if profile.deadline() <= now {
                 machine::advance(&plan, &mut profile, now, &mut self.history(), &mut changes);

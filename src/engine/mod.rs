@@ -62,7 +62,6 @@ pub struct Engine {
     members: members::Members,
     invalid: invalid::InvalidLog,
     clock: Arc<dyn Clock>,
-    options: Options,
     /// One catalog change at a time.
     catalog_gate: Mutex<()>,
     stopping: AtomicBool,

@@ -133,7 +133,6 @@ impl Engine {
             members,
             invalid,
             clock,
-            options,
             catalog_gate: Mutex::new(()),
             stopping: AtomicBool::new(false),
             started: Instant::now(),
@@ -170,10 +169,10 @@ impl Engine {
         if let Some(message_id) = &entry.message_id {
             self.dedupe.insert(message_id, dedupe::First { seq, event_id: entry.id, at: entry.at });
         }
-        if let EntryKind::Reacted(reacted) = &entry.kind {
-            if let Some(action) = plan.action_plan(reacted.action) {
-                self.totals.count(&action.def.caps, reacted, entry.moment);
-            }
+        if let EntryKind::Reacted(reacted) = &entry.kind
+            && let Some(action) = plan.action_plan(reacted.action)
+        {
+            self.totals.count(&action.def.caps, reacted, entry.moment);
         }
         let shared = self.store.get_or_create(id, || Profile::new(id, entry.at, plan.generation));
         let mut changes = Changes::default();

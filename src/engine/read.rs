@@ -265,7 +265,7 @@ fn reaction_json(plan: &Plan, entry: &Entry, reacted: &Reacted) -> Value {
         "actionId": action.map(|a| a.id.to_string()),
         "action": action.map(|a| a.name.as_str()),
         "channel": plan.channel_key(reacted.channel),
-        "deliveryId": reacted.delivery.map(|id| delivery_text(id)),
+        "deliveryId": reacted.delivery.map(delivery_text),
         "userId": entry.user_id.as_str(),
         "test": reacted.test,
         "properties": reacted.properties.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),

@@ -9,7 +9,7 @@ use crate::push::{PushFrame, Session};
 use crate::wire::{Rejection, limits};
 use lodestone_state::action::push::{Candidates, Cause, Filter, Input, LiveSet, RevokeReason, Subscription, World};
 use lodestone_state::event::Props;
-use lodestone_state::ids::{ActionSlot, ProfileId};
+use lodestone_state::ids::{ActionSlot, ChannelSlot, ProfileId};
 use lodestone_state::machine::{Changes, ProfileFacts};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::Profile;
@@ -77,7 +77,7 @@ impl Engine {
             version: None,
             tags: input.tags.iter().map(|tag| (*tag).into()).collect(),
         };
-        self.with_profile(&user_id, |plan, profile| {
+        self.with_profile(caller.channel, &user_id, |plan, profile| {
             self.hub.bind(session, profile.core.id);
             let context = input.context.map(|_| check_context(plan, caller, input.context)).transpose().map_err(context_invalid)?;
             let subscription = Subscription { sub: input.sub.into(), filter, context };
@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Runs `work` on the profile of `user_id`, made if there is none, with the plan in force.
-    fn with_profile<T>(&self, user_id: &str, work: impl FnOnce(&Plan, &mut Profile) -> Result<T, Rejection>) -> Result<T, Rejection> {
+    fn with_profile<T>(&self, channel: ChannelSlot, user_id: &str, work: impl FnOnce(&Plan, &mut Profile) -> Result<T, Rejection>) -> Result<T, Rejection> {
         loop {
             let (shared, _) = self.store.find_or_create(user_id, || self.new_profile(&self.plan.load()));
             let mut profile = shared.lock();
@@ -153,7 +153,8 @@ impl Engine {
             let plan = self.plan.load();
             let mut changes = Changes::default();
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
-            self.members.apply(&changes.members);
+            self.ensure_identity(&plan, &shared, &mut profile, channel, user_id, &mut changes);
+            self.after(&plan, &shared, &mut profile, &changes);
             return work(&plan, &mut profile);
         }
     }

@@ -5,14 +5,14 @@ use lodestone_state::ids::Millis;
 use lodestone_state::time::{DateTimeLit, Zone, parse_instant};
 
 /// How late an event may be and still be live.
-pub const MAX_LATENESS_MS: i64 = 7 * 86_400_000;
+pub(super) const MAX_LATENESS_MS: i64 = 7 * 86_400_000;
 
 /// When an event happened, by `receivedAt − (sentAt − timestamp)` when both stamps exist, else
 /// `timestamp`, else arrival. A future time is arrival.
 ///
 /// # Errors
 /// `event_too_old` beyond [`MAX_LATENESS_MS`] unless `import`; `invalid_frame` for a stamp that is no time.
-pub fn effective(at: Millis, timestamp: Option<&str>, sent_at: Option<&str>, zone: &Zone, import: bool) -> Result<Millis, Rejection> {
+pub(super) fn effective(at: Millis, timestamp: Option<&str>, sent_at: Option<&str>, zone: &Zone, import: bool) -> Result<Millis, Rejection> {
     let Some(timestamp) = timestamp else { return Ok(at) };
     let stamp = parse(timestamp, zone, "timestamp")?;
     let happened = match sent_at {

@@ -8,7 +8,7 @@ use crate::telemetry::metrics as m;
 use crate::wire::{Rejection, limits};
 use compact_str::CompactString;
 use lodestone_state::command;
-use lodestone_state::event::{Entry, EntryKind, Occurrence, Props};
+use lodestone_state::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props};
 use lodestone_state::ids::{ChannelSlot, Millis, Moment, Seq};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{EventPlan, Plan};
@@ -100,7 +100,7 @@ impl Engine {
                 shared = self.store.find_or_create(user_id, || self.new_profile(&plan)).0;
                 continue;
             }
-            if let Some(first) = draft.message_id.as_ref().and_then(|id| self.dedupe.find(&self.disk, id, draft.at)) {
+            if let Some(first) = draft.message_id.as_ref().and_then(|id| self.dedupe.find_recent(id, draft.at)) {
                 return Ok(Stored::Duplicate { seq: first.seq, event_id: first.event_id });
             }
             let full = profile.core.identities.len() >= IDENTITIES_MAX;
@@ -116,6 +116,20 @@ impl Engine {
             m::apply_seconds(began.elapsed());
             return Ok(Stored::Stored { seq, event_id });
         }
+    }
+
+    /// Files `user_id` under the profile as an anonymous identity if it is not: for a poll or subscription,
+    /// which make a profile without an event. Left out while nothing can be stored.
+    pub(super) fn ensure_identity(&self, plan: &Plan, shared: &Shared, profile: &mut Profile, channel: ChannelSlot, user_id: &str, changes: &mut Changes) {
+        let have = profile.core.identities.iter().any(|i| i.user_id == user_id);
+        if have || profile.core.identities.len() >= IDENTITIES_MAX || self.writable().is_err() {
+            return;
+        }
+        let at = self.clock.now();
+        let identity = Identity { channel, kind: "anonymous_id".into(), user_id: user_id.into(), is_anonymous: true, created_at: at };
+        let kind = EntryKind::Identified(Identified { identities: vec![identity], ..Identified::default() });
+        let draft = Draft { t: at, at, user_id: user_id.into(), message_id: None, kind };
+        self.commit(plan, shared, profile, draft, mint(), changes);
     }
 
     /// Journals and applies one entry: the record goes to the journal first, which stamps it.
