@@ -192,13 +192,13 @@ fn actions(count: usize, same_trait: bool) -> f64 {
     });
     engine(&catalog.to_string(), "bench", |engine, caller| {
         let user = "somebody";
-        let hello = Hello { user_id: user, is_anonymous: true, ..Hello::default() };
+        let hello = Hello { user_id: user, is_anonymous: true, context: None };
         let session = engine.connect(caller, &hello).expect("the session opens");
         engine.subscribe(caller, &session, "s", &SubscribeInput { sub: "s1", ..SubscribeInput::default() }).expect("the subscription stands");
         let input = TrackInput { user_id: user, event: EVENT, properties: Some(PROPERTIES), session: Some(session.id()), ..TrackInput::default() };
         let ns = measure(|_| track(engine, caller, &input));
         let mut frames = Vec::new();
-        session.drain(&mut frames);
+        session.drain(&session.holder(), &mut frames);
         assert_eq!(frames.len(), 1, "the one action came with the subscription and stayed due");
         ns
     })

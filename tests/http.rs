@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{ADMIN, Server, TA, TS, TW, page};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -239,7 +241,10 @@ async fn i25_i30_identify_absorbs_who_is_anonymous_and_nobody_else() {
     assert_eq!(http.call("/v1/identify", TA, identify("u2", "an1")).await, ok());
     assert_eq!(http.server.events("u2", "Page Viewed").await, 3);
     let other = http.post("/v1/identify", TA, &identify("u3", "u2")).send().await.unwrap();
-    assert_eq!((other.status(), other.headers()["x-lodestone-merge"].to_str().unwrap()), (StatusCode::NO_CONTENT, "refused_known_user"));
+    assert_eq!(
+        (other.status(), other.headers()["x-lodestone-merge"].to_str().unwrap()),
+        (StatusCode::NO_CONTENT, "refused_known_user")
+    );
     assert_ne!(http.server.profile("u3").await.unwrap()["id"], http.server.profile("u2").await.unwrap()["id"]);
 }
 
@@ -250,7 +255,8 @@ async fn i40_listing_makes_the_profile_and_filters() {
     assert!(http.server.profile("new").await.is_some());
     assert_eq!(http.track(TA, viewed("new")).await, ok());
     assert_eq!(http.track(TA, viewed("new")).await, ok());
-    let titles = |list: Vec<Value>| list.iter().map(|a| a["properties"]["title"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let titles =
+        |list: Vec<Value>| list.iter().map(|a| a["properties"]["title"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let table = [
         (json!({"userId": "new"}), vec!["Hello", "Again"]),
         (json!({"userId": "new", "tags": []}), vec!["Hello", "Again"]),
@@ -264,7 +270,13 @@ async fn i40_listing_makes_the_profile_and_filters() {
     for (body, expect) in table {
         assert_eq!(titles(http.actions(body.clone()).await), expect, "{body}");
     }
-    let by_query = http.client.get(http.url("/v1/actions?userId=new&type=notification&tags=home&tags=top")).bearer_auth(TA).send().await.unwrap();
+    let by_query = http
+        .client
+        .get(http.url("/v1/actions?userId=new&type=notification&tags=home&tags=top"))
+        .bearer_auth(TA)
+        .send()
+        .await
+        .unwrap();
     let list: Vec<Value> = by_query.json().await.unwrap();
     assert_eq!(titles(list.clone()), ["Hello"]);
     assert_eq!((list[0]["version"].as_u64(), &list[0]["tags"]), (Some(1), &json!(["home", "top"])));
@@ -276,8 +288,7 @@ async fn i40_listing_makes_the_profile_and_filters() {
 /// How many reactions of one kind a profile has.
 async fn reactions(http: &Http, user: &str, kind: &str) -> usize {
     let profile = http.server.profile(user).await.unwrap();
-    let lists = ["reactions", "events"].map(|list| profile[list].as_array().cloned().unwrap_or_default());
-    lists.iter().flatten().filter(|r| r["event"] == kind && r["actionId"].is_string()).count()
+    profile["reactions"].as_array().unwrap().iter().filter(|reaction| reaction["event"] == kind).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,20 +318,29 @@ async fn i42_reactions() {
     assert!(http.server.profile("never-seen").await.is_none());
     assert_eq!(call(act("a", "00000000-0000-0000-0000-000000000000", "show")).await, refused(404, "action_not_found"));
     assert_eq!(call(act("a", "nonsense", "show")).await, refused(404, "action_not_found"));
+    // One that never ran for anybody is refused; one that was delivered may be shown when it is off.
     let plan = http.server.engine.plan();
     let paused = plan.actions.iter().flatten().find(|action| action.name == "Paused").unwrap().id.to_string();
-    let shown = http.post("/v1/actions/act", TA, &act("a", &paused, "show")).send().await.unwrap();
-    assert_eq!(shown.headers().get("x-lodestone-error"), None);
+    assert_eq!(call(act("a", &paused, "show")).await, refused(400, "action_not_allowed"));
+    let mut off = common::catalog();
+    off["actions"][0]["state"] = "inactive".into();
+    http.server.engine.apply_catalog(&off.to_string()).unwrap();
+    let shown = http.post("/v1/actions/act", TA, &act("a", &id, "show")).send().await.unwrap();
     assert_eq!((shown.status().as_u16(), shown.text().await.unwrap().as_str()), (200, "{}"));
     assert_eq!(reactions(&http, "a", "shown").await, 1);
-    assert_eq!(call(act("a", &paused, "accept")).await, refused(400, "action_not_allowed"));
+    assert_eq!(call(act("a", &id, "accept")).await, refused(400, "action_not_allowed"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i47_errors_are_empty_unless_json_is_asked_for() {
     let http = Http::start().await;
     assert_eq!(http.track(TA, json!({"userId": "a1", "event": "Foo"})).await, refused(400, "unknown_event"));
-    let asked = http.post("/v1/track", TA, &json!({"userId": "a1", "event": "Foo"})).header("accept", "application/json").send().await.unwrap();
+    let asked = http
+        .post("/v1/track", TA, &json!({"userId": "a1", "event": "Foo"}))
+        .header("accept", "application/json")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(asked.headers()["x-lodestone-error"], "unknown_event");
     let body: Value = asked.json().await.unwrap();
     assert_eq!(body["error"]["code"], "unknown_event");
@@ -345,7 +365,9 @@ async fn i48_a_message_id_counts_once_over_all_transports() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_bodies_and_sizes() {
     let http = Http::start().await;
-    let raw = async |body: Vec<u8>| outcome(http.client.post(http.url("/v1/track")).bearer_auth(TA).body(body).send().await.unwrap()).await;
+    let raw = async |body: Vec<u8>| {
+        outcome(http.client.post(http.url("/v1/track")).bearer_auth(TA).body(body).send().await.unwrap()).await
+    };
     assert_eq!(raw(b"{".to_vec()).await, refused(400, "invalid_json"));
     assert_eq!(raw(Vec::new()).await, refused(400, "invalid_json"));
     assert_eq!(raw(b"[]".to_vec()).await, refused(400, "invalid_frame"));
@@ -408,7 +430,12 @@ async fn the_read_side_is_for_administrators() {
     assert_eq!((status, &one["id"]), (200, &found["data"][0]["id"]));
     let (status, none) = http.admin("/api/v1/profiles?userId=nobody").await;
     assert_eq!((status, &none["data"]), (200, &json!([])));
-    for path in ["/api/v1/profiles/nonsense", "/api/v1/profiles/00000000-0000-0000-0000-000000000000", "/api/v1/audiences/none", "/api/v1/else"] {
+    for path in [
+        "/api/v1/profiles/nonsense",
+        "/api/v1/profiles/00000000-0000-0000-0000-000000000000",
+        "/api/v1/audiences/none",
+        "/api/v1/else",
+    ] {
         let (status, body) = http.admin(path).await;
         assert_eq!((status, body["status"].as_u64()), (404, Some(404)), "{path}");
         assert!(body["code"].as_str().unwrap().ends_with("not_found"), "{body}");
@@ -438,7 +465,10 @@ async fn a_catalog_is_applied_whole_or_not_at_all() {
     let (status, problem) = apply(bad.to_string()).await;
     assert_eq!((status, problem["code"].as_str()), (422, Some("catalog_invalid")), "{problem}");
     let errors = problem["errors"].as_array().unwrap();
-    assert!(errors.len() >= 2 && errors.iter().all(|e| e["pointer"].is_string() && e["code"].is_string() && e["message"].is_string()), "{errors:?}");
+    assert!(
+        errors.len() >= 2 && errors.iter().all(|e| e["pointer"].is_string() && e["code"].is_string() && e["message"].is_string()),
+        "{errors:?}"
+    );
     assert_eq!(apply("{".into()).await.1["code"], "invalid_json");
     assert_eq!(http.server.engine.plan().version, u32::try_from(changed["version"].as_u64().unwrap()).unwrap());
 }
@@ -454,12 +484,32 @@ async fn probes_metrics_and_status() {
     let ready: Value = get("/readyz").await.json().await.unwrap();
     assert!(ready["ready"] == true && ready["checks"].is_array());
     let metrics = get("/metrics").await.text().await.unwrap();
-    for name in ["lodestone_ingest_events_total{outcome=\"stored\"}", "lodestone_profile_count", "lodestone_build_info{", "lodestone_http_requests_total{"] {
+    for name in [
+        "lodestone_ingest_events_total{outcome=\"stored\"}",
+        "lodestone_profile_count",
+        "lodestone_build_info{",
+        "lodestone_http_requests_total{",
+    ] {
         assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
     }
     assert!(!metrics.contains("secret-person"));
     let status: Value = get("/status.json").await.json().await.unwrap();
-    for key in ["version", "serverTime", "uptimeMs", "ready", "shop", "plan", "events", "profiles", "sessions", "journal", "checkpoint", "pushes", "reactions", "ackMs"] {
+    for key in [
+        "version",
+        "serverTime",
+        "uptimeMs",
+        "ready",
+        "shop",
+        "plan",
+        "events",
+        "profiles",
+        "sessions",
+        "journal",
+        "checkpoint",
+        "pushes",
+        "reactions",
+        "ackMs",
+    ] {
         assert!(status.get(key).is_some(), "{key} is missing in {status}");
     }
     assert_eq!((status["events"]["total"].as_u64(), status["shop"].as_bool()), (Some(1), Some(false)));
@@ -487,4 +537,47 @@ async fn pages_are_strict_and_the_shop_is_off_unless_asked_for() {
     assert_eq!(shop.track(TA, viewed("a")).await, ok());
     let profile: Value = get(&shop, "/shop/api/profile?userId=a").await.json().await.unwrap();
     assert_eq!(profile["computedTraits"]["views"], 1);
+}
+
+/// Connections that send nothing, half a head or half a body are cut, and cost nobody else anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_requests_are_cut() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::configured(|config| {
+        config.server.http.header_timeout = Duration::from_millis(300);
+        config.server.http.body_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let http = Http::of(server);
+    let head = format!(
+        "POST /v1/track HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TA}\r\nContent-Length: 50\r\nConnection: close\r\n\r\n{{"
+    );
+    for start in ["", "POST /v1/track HT", head.as_str()] {
+        let mut stream = tokio::net::TcpStream::connect(http.server.address).await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+        assert!(read.is_ok(), "{start:?} is still open");
+    }
+    assert_eq!(http.track(TA, viewed("a1")).await, ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_past_the_limit_are_closed() {
+    use tokio::io::AsyncReadExt;
+    let http = Http::of(Server::configured(|config| config.server.connections_max = 2).await);
+    let first = http.server.app("a1").await;
+    let second = http.server.app("a2").await;
+    let mut third = tokio::net::TcpStream::connect(http.server.address).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(5), third.read(&mut [0; 8])).await.unwrap();
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    first.cut();
+    second.cut();
+    for _ in 0..50 {
+        if http.post("/v1/track", TA, &viewed("a1")).send().await.is_ok_and(|answer| answer.status() == 204) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the slots do not come back");
 }

@@ -29,7 +29,10 @@ async fn i56_a_bad_token_is_refused() {
         let mut client = server.connect().await;
         client.send(hello).await;
         let error = client.frame().await;
-        assert_eq!((error["t"].as_str(), error["code"].as_str(), error["fatal"].as_bool()), (Some("error"), Some("unauthorized"), Some(true)));
+        assert_eq!(
+            (error["t"].as_str(), error["code"].as_str(), error["fatal"].as_bool()),
+            (Some("error"), Some("unauthorized"), Some(true))
+        );
         assert_eq!(client.closed().await, 4401);
     }
 }
@@ -73,7 +76,12 @@ async fn i58_a_batch_has_one_ack_in_order() {
     assert_eq!(results.len(), 3);
     assert_eq!(results[0]["status"], "stored");
     assert_eq!(results[1]["code"], "event_properties_invalid");
-    let rules: Vec<_> = results[1]["errors"].as_array().unwrap().iter().map(|e| (e["path"].as_str().unwrap(), e["rule"].as_str().unwrap())).collect();
+    let rules: Vec<_> = results[1]["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| (e["path"].as_str().unwrap(), e["rule"].as_str().unwrap()))
+        .collect();
     assert!(rules.contains(&("page", "required")) && rules.contains(&("x", "unknown")), "{rules:?}");
     assert_eq!(results[2]["status"], "stored");
 }
@@ -81,7 +89,8 @@ async fn i58_a_batch_has_one_ack_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compact_batch_is_answered_in_one_short_frame() {
     let server = Server::start().await;
-    let (mut client, _) = server.hello(json!({"token": TS, "anonymousId": "feed", "ack": "compact", "context": {"country": "DE"}})).await;
+    let (mut client, _) =
+        server.hello(json!({"token": TS, "anonymousId": "feed", "ack": "compact", "context": {"country": "DE"}})).await;
     let item = |i: usize| {
         let mut item = page(&format!("c{i}"));
         item["userId"] = format!("user-{}", i % 10).into();
@@ -104,7 +113,10 @@ async fn i59_without_credit_nothing_is_stored_and_later_it_is() {
     let batch = json!({"t": "batch", "messages": [page("x1"), page("x2"), page("x3")]});
     client.send(batch).await;
     let error = client.frame_of("error").await;
-    assert_eq!((error["code"].as_str(), error["retryable"].as_bool(), error["fatal"].as_bool()), (Some("flow_exceeded"), Some(true), Some(false)));
+    assert_eq!(
+        (error["code"].as_str(), error["retryable"].as_bool(), error["fatal"].as_bool()),
+        (Some("flow_exceeded"), Some(true), Some(false))
+    );
     assert_eq!(error["ids"], json!(["x1", "x2", "x3"]));
     assert_eq!(server.events("a1", "Page Viewed").await, 0);
     client.send(page("m1")).await;
@@ -263,7 +275,10 @@ async fn i63_identify_and_reset_on_an_open_socket() {
     assert_eq!(server.events("u1", "Page Viewed").await, 2, "the anonymous past came along");
     client.send(json!({"t": "reset", "id": "m4", "anonymousId": "a2"})).await;
     let reset = client.frame_of("identified").await;
-    assert_eq!((reset["id"].as_str(), reset["userId"].as_str(), reset["isAnonymous"].as_bool()), (Some("m4"), Some("a2"), Some(true)));
+    assert_eq!(
+        (reset["id"].as_str(), reset["userId"].as_str(), reset["isAnonymous"].as_bool()),
+        (Some("m4"), Some("a2"), Some(true))
+    );
     assert_eq!(reset["merged"], json!([]));
     client.send(page("m5")).await;
     client.results(1).await;
@@ -283,7 +298,8 @@ async fn i64_only_text_frames_for_now() {
 async fn i65_a_frame_that_is_too_large_closes() {
     let server = Server::start().await;
     let mut client = server.app("a1").await;
-    let fill = |len: usize| format!(r#"{{"t":"ping","id":"p","x":"{}"}}"#, "x".repeat(len - r#"{"t":"ping","id":"p","x":""}"#.len()));
+    let fill =
+        |len: usize| format!(r#"{{"t":"ping","id":"p","x":"{}"}}"#, "x".repeat(len - r#"{"t":"ping","id":"p","x":""}"#.len()));
     assert_eq!(fill(262_144).len(), 262_144);
     client.send_text(fill(262_144)).await;
     assert_eq!(client.frame().await["t"], "pong", "the limit itself is fine");
@@ -298,7 +314,10 @@ async fn i65_an_unknown_frame_leaves_the_socket_usable() {
     let mut client = server.app("a1").await;
     client.send(json!({"t": "dance", "id": "d"})).await;
     let error = client.frame().await;
-    assert_eq!((error["code"].as_str(), error["id"].as_str(), error["fatal"].as_bool()), (Some("unknown_frame"), Some("d"), Some(false)));
+    assert_eq!(
+        (error["code"].as_str(), error["id"].as_str(), error["fatal"].as_bool()),
+        (Some("unknown_frame"), Some("d"), Some(false))
+    );
     client.send(page("m1")).await;
     assert_eq!(client.results(1).await, ["m1:stored"]);
 }
@@ -320,7 +339,11 @@ async fn ten_frames_that_are_not_json_close() {
 async fn a_broken_client_does_not_disturb_the_others() {
     let server = Server::start().await;
     let mut good = server.app("good").await;
-    for junk in [&b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"[..], b"\x00\x01\x02", b"POST /v1/track HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n{"] {
+    for junk in [
+        &b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"[..],
+        b"\x00\x01\x02",
+        b"POST /v1/track HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n{",
+    ] {
         let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
         stream.write_all(junk).await.unwrap();
     }

@@ -169,7 +169,12 @@ mod tests {
         let file = "[server]\nlisten = \"127.0.0.1:1\"\nshop = true\n[server.socket]\ncredit = 5\n";
         let config = load(
             file,
-            &[("LODESTONE__SERVER__SOCKET__CREDIT", "7"), ("LODESTONE__SERVER__LISTEN", "127.0.0.1:2"), ("LODESTONE_OTHER", "x"), ("PATH", "/")],
+            &[
+                ("LODESTONE__SERVER__SOCKET__CREDIT", "7"),
+                ("LODESTONE__SERVER__LISTEN", "127.0.0.1:2"),
+                ("LODESTONE_OTHER", "x"),
+                ("PATH", "/"),
+            ],
         )
         .unwrap();
         assert_eq!(config.server.socket.credit, 7);
@@ -180,7 +185,8 @@ mod tests {
     #[test]
     fn all_problems_are_reported_together() {
         let file = "[server]\nlisten = \"nowhere\"\nshop = 3\nport = 80\n[server.socket]\nping_interval = 25\n[extra]\na = 1\n[journal]\nsync = \"often\"\n";
-        let problems = load(file, &[("LODESTONE__LOG__LEVLE", "info"), ("LODESTONE__SERVER__CONNECTIONS_MAX", "many")]).unwrap_err();
+        let problems =
+            load(file, &[("LODESTONE__LOG__LEVLE", "info"), ("LODESTONE__SERVER__CONNECTIONS_MAX", "many")]).unwrap_err();
         let all = problems.join("\n");
         for part in [
             "server.listen",

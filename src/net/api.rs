@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::dialect::{self, Credential};
 use super::problem::Problem;
-use crate::engine::Engine;
 use crate::engine::CatalogApplied;
+use crate::engine::Engine;
 
 type Answer = Result<Response, Problem>;
 
@@ -54,7 +54,10 @@ fn admin(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Runs what may read from the disk away from the tasks that serve sockets.
-async fn off_task<T: Send + 'static>(shared: &Shared, work: impl FnOnce(&Arc<Engine>) -> T + Send + 'static) -> Result<T, Problem> {
+async fn off_task<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce(&Arc<Engine>) -> T + Send + 'static,
+) -> Result<T, Problem> {
     let engine = shared.engine.clone();
     tokio::task::spawn_blocking(move || work(&engine)).await.map_err(|_| Problem::internal())
 }
@@ -131,7 +134,11 @@ async fn catalog(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bo
     let document = match read {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", format!("the document is over {max} bytes")));
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "payload_too_large",
+                format!("the document is over {max} bytes"),
+            ));
         }
         _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "the body broke off")),
     };

@@ -60,7 +60,9 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         uptime_seconds: number("uptimeSeconds").unwrap_or_default(),
     });
     match m::recorder() {
-        Some(recorder) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()).into_response(),
+        Some(recorder) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()).into_response()
+        }
         None => (StatusCode::SERVICE_UNAVAILABLE, "metrics are not recorded\n").into_response(),
     }
 }

@@ -215,7 +215,11 @@ async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body)
 }
 
 /// The same by GET: the query stands in for the body. It has no usable context.
-async fn list_by_query(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Result<Response, Refused> {
+async fn list_by_query(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
     let body = Body::from(query_as_body(query.as_deref().unwrap_or_default()));
     call(&shared, &headers, body, |caller, fields| listed(&shared, caller, fields)).await
 }
@@ -224,7 +228,8 @@ fn query_as_body(query: &str) -> String {
     let uri = axum::http::Uri::builder().path_and_query(format!("/?{query}")).build().unwrap_or_default();
     let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).map(|query| query.0).unwrap_or_default();
     let find = |name: &str| pairs.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
-    let tags: Vec<&str> = pairs.iter().filter(|(key, _)| key.eq_ignore_ascii_case("tags")).map(|(_, value)| value.as_str()).collect();
+    let tags: Vec<&str> =
+        pairs.iter().filter(|(key, _)| key.eq_ignore_ascii_case("tags")).map(|(_, value)| value.as_str()).collect();
     // `type=` and no type are the same wish.
     let kind = find("type").filter(|kind| !kind.is_empty());
     serde_json::json!({"userId": find("userId"), "type": kind, "tags": tags, "sessionId": find("sessionId")}).to_string()

@@ -121,7 +121,13 @@ async fn steward(shared: Arc<Shared>, control: watch::Sender<Control>, shutdown:
 }
 
 /// One TCP connection: requests one after another, perhaps an upgrade at the end.
-async fn connection(stream: TcpStream, slot: OwnedSemaphorePermit, app: Router, shared: Arc<Shared>, shutdown: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    slot: OwnedSemaphorePermit,
+    app: Router,
+    shared: Arc<Shared>,
+    shutdown: CancellationToken,
+) {
     let open = Arc::new(Open::new(slot));
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");

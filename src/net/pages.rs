@@ -27,7 +27,10 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { page("index.html", &headers) }))
         .route("/favicon.ico", get(|headers: HeaderMap| async move { file("assets/logo.svg", &headers) }))
-        .route("/assets/{*name}", get(|Path(name): Path<String>, headers: HeaderMap| async move { file(&format!("assets/{name}"), &headers) }))
+        .route(
+            "/assets/{*name}",
+            get(|Path(name): Path<String>, headers: HeaderMap| async move { file(&format!("assets/{name}"), &headers) }),
+        )
         .route("/sdk/{*name}", get(sdk))
         .fallback(|| async { Problem::not_found("not_found", "this path") })
 }

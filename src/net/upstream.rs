@@ -1,6 +1,7 @@
 //! The engine, as one connection sees it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use lodestone_state::ids::Millis;
 use lodestone_state::plan::{Plan, TokenGrant, TokenKind};
@@ -57,11 +58,9 @@ impl EngineUpstream {
         self.open.as_ref().is_some_and(|held| held.holder.is_replaced())
     }
 
-    /// What the engine has to say of its own accord.
-    pub(super) fn drain(&self, out: &mut Vec<PushFrame>) {
-        if let Some(held) = &self.open {
-            held.session.drain(&held.holder, out);
-        }
+    /// What the engine has to say of its own accord, and since when the oldest of it waits.
+    pub(super) fn drain(&self, out: &mut Vec<PushFrame>) -> Option<Instant> {
+        self.open.as_ref().and_then(|held| held.session.drain(&held.holder, out))
     }
 
     /// Looks again whether the token is good, if the definitions changed since.

@@ -30,8 +30,8 @@ use crate::telemetry::{metrics as m, status};
 
 /// The subprotocol that this server speaks.
 const SUBPROTOCOL: &str = "lodestone.v1.json";
-/// Pace at which a connection that was held back looks whether it may read again.
-const PRESSURE_CHECK: Duration = Duration::from_millis(5);
+/// Pace at which a connection that is held back looks whether it may read again, in milliseconds.
+const PRESSURE_CHECK_MS: u64 = 5;
 /// Time for a close to reach the peer.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Bytes that one turn reads before it writes.
@@ -46,7 +46,8 @@ async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Res
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is stopping").into_response();
     }
     let Some(key) = handshake_key(request.headers()) else {
-        let mut response = Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this is a WebSocket, version 13").into_response();
+        let mut response =
+            Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this is a WebSocket, version 13").into_response();
         response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         return response;
     };
@@ -127,6 +128,7 @@ async fn run(socket: Socket, shared: Arc<Shared>) {
     match end {
         End::Close(close) => {
             m::closed(close);
+            tracing::debug!(reason = close.reason(), "closing a socket");
             // A peer that does not read its close is not waited for.
             let _late = tokio::time::timeout(GOODBYE, task.socket.close(close)).await;
         }
@@ -168,17 +170,21 @@ impl Task {
                 return End::Close(Close::Drain);
             }
             let held_back = self.shared.engine.pressure();
-            let read = !held_back && !control.draining && !self.socket.is_full();
-            let deadline = self.connection.deadline();
+            let full = self.socket.is_full();
+            let mut deadline = self.connection.deadline();
+            if held_back {
+                deadline = deadline.min(self.shared.micros().plus_ms(PRESSURE_CHECK_MS));
+            }
             if deadline < armed || sleep.is_elapsed() {
                 armed = deadline;
                 sleep.as_mut().reset(self.shared.instant(deadline));
             }
-            let waits = self.connection.waits_for_durable();
+            // While the client takes nothing there is no use in more to say.
+            let waits = self.connection.waits_for_durable() && !full;
             let session = self.upstream.session().cloned();
             let event = tokio::select! {
                 biased;
-                event = self.socket.event(read) => event,
+                event = self.socket.event(!held_back && !full && !control.draining) => event,
                 changed = self.durable.changed(), if waits => {
                     if changed.is_err() {
                         // The journal ended: what is not acknowledged by now never will be.
@@ -186,7 +192,7 @@ impl Task {
                     }
                     continue;
                 }
-                () = notified(session.as_deref()), if !self.socket.is_full() => continue,
+                () = notified(session.as_deref()), if !full => continue,
                 changed = self.control.changed() => {
                     if changed.is_err() {
                         return End::Close(Close::Drain);
@@ -199,7 +205,6 @@ impl Task {
                     }
                     continue;
                 }
-                () = tokio::time::sleep(PRESSURE_CHECK), if held_back => continue,
             };
             if let Some(end) = self.receive(event) {
                 return end;
@@ -261,7 +266,9 @@ impl Task {
         if self.upstream.is_replaced() {
             self.connection.close(Close::Replaced);
         } else if !self.socket.is_full() {
-            self.upstream.drain(&mut self.pushed);
+            if let Some(queued_at) = self.upstream.drain(&mut self.pushed) {
+                m::push_latency(queued_at.elapsed());
+            }
             for push in self.pushed.drain(..) {
                 m::pushed(kind_of(&push));
                 self.connection.on_push(push);

@@ -85,9 +85,9 @@ impl Hub {
         if inner.left_at.take().is_some() {
             self.connected.fetch_add(1, Ordering::Relaxed);
         }
-        let holder = inner.take_holder();
+        // Under the lock, so that the old holder cannot take what was queued for the new one.
+        inner.take_holder().replace();
         drop(inner);
-        holder.replace();
         session.wake_all();
         Some(session)
     }
@@ -108,7 +108,7 @@ impl Hub {
     pub(crate) fn bind(&self, session: &Arc<Session>, profile: ProfileId) {
         let before = {
             let mut inner = session.lock();
-            std::mem::replace(&mut inner.profile, Some(profile))
+            inner.profile.replace(profile)
         };
         if before == Some(profile) {
             return;

@@ -7,6 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Frames queued for one session; on overflow pending actions are dropped and the session is resynced.
@@ -59,6 +60,8 @@ pub struct Inner {
     pub left_at: Option<Millis>,
     holder: Arc<Holder>,
     outbox: VecDeque<PushFrame>,
+    /// Since when something waits, for the metrics; none for what waited for a reconnect.
+    queued_at: Option<Instant>,
     ring: VecDeque<PushFrame>,
     seq: u64,
     seen: u64,
@@ -114,9 +117,15 @@ impl Session {
         self.notify.notified().await;
     }
 
-    /// Moves everything queued to `out`.
-    pub fn drain(&self, out: &mut Vec<PushFrame>) {
-        out.extend(self.inner.lock().outbox.drain(..));
+    /// Moves everything queued to `out`, unless another connection than `holder`'s has the session now.
+    /// Gives when the oldest of it was queued, if that was for this connection.
+    pub fn drain(&self, holder: &Holder, out: &mut Vec<PushFrame>) -> Option<Instant> {
+        let mut inner = self.inner.lock();
+        if holder.is_replaced() {
+            return None;
+        }
+        out.extend(inner.outbox.drain(..));
+        inner.queued_at.take()
     }
 
     /// Whether something is queued.
@@ -163,6 +172,7 @@ impl Inner {
             left_at: None,
             holder: Arc::default(),
             outbox: VecDeque::new(),
+            queued_at: None,
             ring: VecDeque::new(),
             seq: 0,
             seen: 0,
@@ -194,6 +204,9 @@ impl Inner {
             self.resync = true;
             return;
         }
+        if self.outbox.is_empty() && self.left_at.is_none() {
+            self.queued_at = Some(Instant::now());
+        }
         self.outbox.push_back(frame);
     }
 
@@ -221,6 +234,7 @@ impl Inner {
             return false;
         }
         self.outbox = self.ring.iter().filter(|f| f.seq() > last_seq).cloned().collect();
+        self.queued_at = None;
         true
     }
 }

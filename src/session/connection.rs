@@ -8,11 +8,11 @@ use compact_str::CompactString;
 use super::ack::{Answers, CompactBatch, Released};
 use super::credit::Credit;
 use super::liveness::{Due, Liveness};
+use super::perform::{self, Done, Who};
 use super::{Close, Micros, Opened, Settings, Upstream};
-use crate::engine::api::{ActInput, IdentifyInput, Stored, SubscribeInput, TrackInput};
 use crate::push::frame::PushFrame;
 use crate::wire::codec::{self, Outcome, Welcome};
-use crate::wire::frame::{self, Batch, Fields, Frame, Hello, MessageKind, Rare, Subscribe, Text};
+use crate::wire::frame::{self, Batch, Fields, Frame, Hello, MessageKind, Subscribe};
 use crate::wire::{Rejection, limits};
 
 /// One connection: fed with text, pushes and time; asked for frames.
@@ -32,26 +32,6 @@ pub struct Connection {
     malformed: u32,
     close: Option<Close>,
     liveness: Liveness,
-}
-
-/// Whom the connection acts for.
-#[derive(Debug)]
-struct Who {
-    user_id: String,
-    secret: bool,
-    session: u64,
-}
-
-/// What became of one message: its outcome, and the journal position to wait for.
-struct Done {
-    outcome: Outcome,
-    seq: u64,
-}
-
-impl Done {
-    fn rejected(rejection: Rejection) -> Self {
-        Self { outcome: Outcome::Rejected(Box::new(rejection)), seq: 0 }
-    }
 }
 
 impl Connection {
@@ -352,7 +332,8 @@ impl Connection {
             return;
         }
         let compact = id.filter(|_| self.compact);
-        let mut summary = CompactBatch { id: compact.map(CompactString::new).unwrap_or_default(), credit: cost, ..CompactBatch::default() };
+        let mut summary =
+            CompactBatch { id: compact.map(CompactString::new).unwrap_or_default(), credit: cost, ..CompactBatch::default() };
         let mut results = Vec::with_capacity(if compact.is_none() { batch.messages.len() } else { 0 });
         for message in &batch.messages {
             let (message_id, done) = match message {
@@ -400,10 +381,12 @@ impl Connection {
         sent_at: Option<&str>,
         up: &mut impl Upstream,
     ) -> Done {
-        let result = match kind {
-            MessageKind::Track => self.track(fields, sent_at, up),
-            MessageKind::Identify => self.identify(fields, sent_at, up),
-            MessageKind::Act => self.act(fields, up),
+        let context = self.context.as_deref();
+        let result = match (kind, &mut self.who) {
+            (_, None) => Err(Rejection::internal()),
+            (MessageKind::Track, Some(who)) => perform::track(who, context, fields, sent_at, up),
+            (MessageKind::Identify, Some(who)) => perform::identify(who, fields, sent_at, up),
+            (MessageKind::Act, Some(who)) => perform::act(who, context, fields, up),
         };
         result.unwrap_or_else(|rejection| {
             // Outside a batch an identify or act is answered by an `error`, which counts it.
@@ -414,114 +397,13 @@ impl Connection {
         })
     }
 
-    /// Whose message this is: the id captured when it was made, or the connection's.
-    fn filed_under<'m>(&'m self, fields: &'m Fields<'_>) -> Result<(&'m str, Option<u64>), Rejection> {
-        let who = self.who.as_ref().ok_or_else(Rejection::internal)?;
-        let session = Some(who.session);
-        if let Some(user_id) = fields.user_id.as_deref() {
-            let user_id = limits::user_id("userId", Some(user_id))?;
-            if !who.secret && user_id != who.user_id {
-                return Err(Rejection::unauthorized("a userId other than the connection's needs a secret token"));
-            }
-            return Ok((user_id, session));
-        }
-        match fields.anonymous_id.as_deref() {
-            Some(id) => Ok((limits::user_id("anonymousId", Some(id))?, session)),
-            None => Ok((&who.user_id, session)),
-        }
-    }
-
-    fn track(&self, fields: &Fields<'_>, sent_at: Option<&str>, up: &mut impl Upstream) -> Result<Done, Rejection> {
-        let (user_id, session) = self.filed_under(fields)?;
-        let stored = up.track(&TrackInput {
-            user_id,
-            event: limits::event_name(fields.event.as_deref())?,
-            properties: limits::object("properties", fields.properties, limits::EVENT_BYTES)?,
-            context: limits::object("context", fields.context, limits::EVENT_BYTES)?.or(self.context.as_deref()),
-            timestamp: fields.timestamp.as_deref(),
-            sent_at: fields.sent_at.as_deref().or(sent_at),
-            message_id: limits::message_id("id", fields.id.as_deref())?,
-            session,
-            ..TrackInput::default()
-        });
-        Ok(match stored {
-            Stored::Stored { seq, event_id } => Done { outcome: Outcome::Stored(Some(event_id)), seq: seq.0 },
-            Stored::Duplicate { seq, event_id } => Done { outcome: Outcome::Duplicate(Some(event_id)), seq: seq.0 },
-            Stored::Dropped => Done { outcome: Outcome::Dropped, seq: 0 },
-            Stored::Rejected(rejection) => Done::rejected(rejection),
-        })
-    }
-
-    fn identify(&mut self, fields: &Fields<'_>, sent_at: Option<&str>, up: &mut impl Upstream) -> Result<Done, Rejection> {
-        let session = self.who.as_ref().map(|who| who.session);
-        let empty = Rare::default();
-        let rare = fields.rare.as_deref().unwrap_or(&empty);
-        let user_id = limits::user_id("userId", fields.user_id.as_deref())?;
-        let identified = up.identify(&IdentifyInput {
-            user_id,
-            kind: rare.kind.as_deref().unwrap_or("user_id"),
-            is_anonymous: rare.is_anonymous.unwrap_or(false),
-            previous_user_id: previous(user_id, rare)?,
-            traits: limits::object("traits", rare.traits, limits::TRAITS_BYTES)?,
-            merge_traits: merges_traits(rare)?,
-            merge_known: rare.merge_known.unwrap_or(false),
-            user_hash: rare.user_hash.as_deref(),
-            message_id: limits::message_id("id", fields.id.as_deref())?,
-            timestamp: fields.timestamp.as_deref(),
-            sent_at: fields.sent_at.as_deref().or(sent_at),
-            session,
-            ..IdentifyInput::default()
-        })?;
-        if let Some(who) = &mut self.who {
-            who.user_id = identified.user_id;
-        }
-        let outcome = if identified.duplicate { Outcome::Duplicate(None) } else { Outcome::Stored(None) };
-        Ok(Done { outcome, seq: identified.seq.0 })
-    }
-
-    fn act(&self, fields: &Fields<'_>, up: &mut impl Upstream) -> Result<Done, Rejection> {
-        let (user_id, session) = self.filed_under(fields)?;
-        let rare = fields.rare.as_deref();
-        let acted = up.act(&ActInput {
-            user_id,
-            action_id: limits::short("actionId", rare.and_then(|rare| rare.action_id.as_deref()))?,
-            event: limits::short("event", fields.event.as_deref())?,
-            delivery_id: rare.and_then(|rare| rare.delivery_id.as_deref()),
-            properties: limits::object("properties", fields.properties, limits::EVENT_BYTES)?,
-            context: limits::object("context", fields.context, limits::EVENT_BYTES)?.or(self.context.as_deref()),
-            message_id: limits::message_id("id", fields.id.as_deref())?,
-            session,
-            ..ActInput::default()
-        })?;
-        let outcome = if acted.duplicate { Outcome::Duplicate(None) } else { Outcome::Stored(None) };
-        Ok(Done { outcome, seq: acted.seq.0 })
-    }
-
     fn on_reset(&mut self, id: Option<&str>, anonymous_id: Option<&str>, now: Micros, up: &mut impl Upstream) {
         if !self.pay(id, 1, now, std::iter::empty()) {
             return;
         }
-        let session = self.who.as_ref().map(|who| who.session);
-        let reset = limits::user_id("anonymousId", anonymous_id).and_then(|user_id| {
-            let message_id = limits::message_id("id", id)?;
-            let input = IdentifyInput {
-                user_id,
-                kind: "anonymous_id",
-                is_anonymous: true,
-                merge_traits: true,
-                message_id,
-                session,
-                ..IdentifyInput::default()
-            };
-            up.identify(&input)
-        });
-        match reset {
-            Ok(identified) => {
-                if let Some(who) = &mut self.who {
-                    who.user_id = identified.user_id;
-                }
-                self.answers.silent(identified.seq.0, 1, now);
-            }
+        let Some(who) = &mut self.who else { return };
+        match perform::reset(who, id, anonymous_id, up) {
+            Ok(seq) => self.answers.silent(seq, 1, now),
             Err(rejection) => self.error(id, &rejection, 1, now),
         }
     }
@@ -547,48 +429,10 @@ impl Connection {
         if !self.pay(id, 1, now, std::iter::empty()) {
             return;
         }
-        match subscribe_upstream(subscribe, up) {
+        match perform::subscribe(subscribe, up) {
             Ok(()) => self.answers.silent(0, 1, now),
             Err(rejection) => self.error(id, &rejection, 1, now),
         }
-    }
-}
-
-fn subscribe_upstream(subscribe: &Subscribe<'_>, up: &mut impl Upstream) -> Result<(), Rejection> {
-    let id = limits::message_id("id", subscribe.id.as_deref())?.ok_or_else(|| Rejection::missing_field("id"))?;
-    let input = SubscribeInput {
-        sub: limits::short("sub", subscribe.sub.as_deref())?,
-        action_type: subscribe.kind.as_deref(),
-        tags: limits::tags(subscribe.tags.iter().map(|tag| &**tag))?,
-        context: limits::object("context", subscribe.context, limits::EVENT_BYTES)?,
-        ..SubscribeInput::default()
-    };
-    up.subscribe(id, &input)
-}
-
-/// The one id to absorb: `previousUserId`, or the only other id of `anonymousIds`.
-fn previous<'a>(user_id: &str, rare: &'a Rare<'_>) -> Result<Option<&'a str>, Rejection> {
-    if rare.anonymous_ids.len() > limits::ANONYMOUS_IDS {
-        let message = format!("{} ids, limit is {}", rare.anonymous_ids.len(), limits::ANONYMOUS_IDS);
-        return Err(Rejection::invalid_frame("anonymousIds", message));
-    }
-    let mut previous = rare.previous_user_id.as_deref().filter(|id| !id.is_empty());
-    for id in rare.anonymous_ids.iter().map(|id: &Text<'_>| &**id).filter(|id| !id.is_empty() && *id != user_id) {
-        match previous {
-            None => previous = Some(id),
-            Some(known) if known == id => {}
-            Some(_) => return Err(Rejection::not_supported("identify absorbs one id for now; send one call per id")),
-        }
-    }
-    previous.map(|id| limits::user_id("previousUserId", Some(id))).transpose()
-}
-
-/// On a socket traits are merged unless the client asks otherwise.
-fn merges_traits(rare: &Rare<'_>) -> Result<bool, Rejection> {
-    match rare.traits_mode.as_deref() {
-        None | Some("merge") => Ok(true),
-        Some("replace") => Ok(false),
-        Some(_) => Err(Rejection::invalid_frame("traitsMode", "traitsMode must be \"merge\" or \"replace\"")),
     }
 }
 

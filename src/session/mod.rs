@@ -5,6 +5,7 @@
 //! * [`ack`]: answers in order of arrival, held until the journal is durable.
 //! * [`liveness`]: hello, idle, ping and drain deadlines.
 //! * [`close`]: close codes.
+//! * `perform`: what a message asks of the engine, within which limits.
 //! * [`upstream`]: what a connection asks of the engine, as a trait, so that tests need no engine.
 //!
 //! The socket itself is driven by `net::ws`: it feeds text in, and writes [`Connection::take_frames`] out.
@@ -14,6 +15,7 @@ pub mod close;
 pub mod connection;
 pub mod credit;
 pub mod liveness;
+mod perform;
 pub mod upstream;
 
 pub use close::Close;

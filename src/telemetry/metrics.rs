@@ -40,12 +40,10 @@ pub enum Buckets {
 impl Buckets {
     fn bounds(self) -> &'static [f64] {
         match self {
-            Self::Latency => &[
-                0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0,
-            ],
-            Self::Fast => &[
-                2e-7, 5e-7, 1e-6, 2e-6, 3e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2,
-            ],
+            Self::Latency => {
+                &[0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0]
+            }
+            Self::Fast => &[2e-7, 5e-7, 1e-6, 2e-6, 3e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2],
             Self::Slow => &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0],
             Self::Count => &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16_384.0],
         }
@@ -88,7 +86,7 @@ pub const METRICS: &[Metric] = &[
     metric("lodestone_ack_latency_seconds", LATENCY, NONE, Unit::Seconds, "From the arrival of a socket frame to its durable answer."),
     metric("lodestone_push_frames_total", Kind::Counter, &["kind"], Unit::Count, "Frames pushed to sessions: action, action_revoked, subscribed, identified or resync."),
     metric("lodestone_push_actions_total", Kind::Counter, NONE, Unit::Count, "Actions that became due for a session."),
-    metric("lodestone_push_latency_seconds", LATENCY, NONE, Unit::Seconds, "From the arrival of an event to the hand-over of the action that it caused to the socket."),
+    metric("lodestone_push_latency_seconds", LATENCY, NONE, Unit::Seconds, "From the moment an action is decided to its hand-over to the socket."),
     metric("lodestone_action_reactions_total", Kind::Counter, &["reaction"], Unit::Count, "Reactions to actions: delivered, shown, hidden, declined or accepted."),
     metric("lodestone_session_open", Kind::Gauge, NONE, Unit::Count, "Sockets past their hello."),
     metric("lodestone_session_connects_total", Kind::Counter, &["how"], Unit::Count, "Sessions begun: fresh or resumed."),
@@ -317,7 +315,7 @@ pub fn actions_due(count: usize) {
     handles().push_actions.increment(count as u64);
 }
 
-/// A pushed action reached its socket this long after its cause came in.
+/// What was pushed reached its socket this long after it was decided.
 pub fn push_latency(took: Duration) {
     handles().push_latency.record(took.as_secs_f64());
 }

@@ -53,7 +53,7 @@ pub struct Body<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
+enum Field {
     UserId,
     Event,
     Properties,
@@ -75,30 +75,30 @@ enum Key {
     WriteKey,
 }
 
-const KEYS: &[(&str, Key)] = &[
-    ("userId", Key::UserId),
-    ("event", Key::Event),
-    ("properties", Key::Properties),
-    ("context", Key::Context),
-    ("traits", Key::Traits),
-    ("traitsMode", Key::TraitsMode),
-    ("type", Key::Type),
-    ("isAnonymous", Key::IsAnonymous),
-    ("previousUserId", Key::PreviousUserId),
-    ("mergeKnown", Key::MergeKnown),
-    ("userHash", Key::UserHash),
-    ("tags", Key::Tags),
-    ("actionId", Key::ActionId),
-    ("deliveryId", Key::DeliveryId),
-    ("messageId", Key::MessageId),
-    ("timestamp", Key::Timestamp),
-    ("sentAt", Key::SentAt),
-    ("sessionId", Key::SessionId),
-    ("writeKey", Key::WriteKey),
+const FIELDS: &[(&str, Field)] = &[
+    ("userId", Field::UserId),
+    ("event", Field::Event),
+    ("properties", Field::Properties),
+    ("context", Field::Context),
+    ("traits", Field::Traits),
+    ("traitsMode", Field::TraitsMode),
+    ("type", Field::Type),
+    ("isAnonymous", Field::IsAnonymous),
+    ("previousUserId", Field::PreviousUserId),
+    ("mergeKnown", Field::MergeKnown),
+    ("userHash", Field::UserHash),
+    ("tags", Field::Tags),
+    ("actionId", Field::ActionId),
+    ("deliveryId", Field::DeliveryId),
+    ("messageId", Field::MessageId),
+    ("timestamp", Field::Timestamp),
+    ("sentAt", Field::SentAt),
+    ("sessionId", Field::SessionId),
+    ("writeKey", Field::WriteKey),
 ];
 
-fn key(name: &str) -> Option<Key> {
-    KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, key)| *key)
+fn field(name: &str) -> Option<Field> {
+    FIELDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, field)| *field)
 }
 
 /// Reads a body.
@@ -126,30 +126,30 @@ impl<'de> Visitor<'de> for BodyVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut body = Body::default();
         while let Some(name) = map.next_key::<Text<'de>>()? {
-            let Some(key) = key(&name) else {
+            let Some(field) = field(&name) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            match key {
-                Key::UserId => body.user_id = map.next_value()?,
-                Key::Event => body.event = map.next_value()?,
-                Key::Properties => body.properties = raw(&mut map)?,
-                Key::Context => body.context = raw(&mut map)?,
-                Key::Traits => body.traits = raw(&mut map)?,
-                Key::TraitsMode => body.traits_mode = map.next_value()?,
-                Key::Type => body.kind = map.next_value()?,
-                Key::IsAnonymous => body.is_anonymous = map.next_value()?,
-                Key::PreviousUserId => body.previous_user_id = map.next_value()?,
-                Key::MergeKnown => body.merge_known = map.next_value()?,
-                Key::UserHash => body.user_hash = map.next_value()?,
-                Key::Tags => body.tags = map.next_value()?,
-                Key::ActionId => body.action_id = map.next_value()?,
-                Key::DeliveryId => body.delivery_id = map.next_value()?,
-                Key::MessageId => body.message_id = map.next_value()?,
-                Key::Timestamp => body.timestamp = map.next_value()?,
-                Key::SentAt => body.sent_at = map.next_value()?,
-                Key::SessionId => body.session_id = map.next_value()?,
-                Key::WriteKey => body.write_key = raw(&mut map)?.is_some_and(|text| text.starts_with('"')),
+            match field {
+                Field::UserId => body.user_id = map.next_value()?,
+                Field::Event => body.event = map.next_value()?,
+                Field::Properties => body.properties = raw(&mut map)?,
+                Field::Context => body.context = raw(&mut map)?,
+                Field::Traits => body.traits = raw(&mut map)?,
+                Field::TraitsMode => body.traits_mode = map.next_value()?,
+                Field::Type => body.kind = map.next_value()?,
+                Field::IsAnonymous => body.is_anonymous = map.next_value()?,
+                Field::PreviousUserId => body.previous_user_id = map.next_value()?,
+                Field::MergeKnown => body.merge_known = map.next_value()?,
+                Field::UserHash => body.user_hash = map.next_value()?,
+                Field::Tags => body.tags = map.next_value()?,
+                Field::ActionId => body.action_id = map.next_value()?,
+                Field::DeliveryId => body.delivery_id = map.next_value()?,
+                Field::MessageId => body.message_id = map.next_value()?,
+                Field::Timestamp => body.timestamp = map.next_value()?,
+                Field::SentAt => body.sent_at = map.next_value()?,
+                Field::SessionId => body.session_id = map.next_value()?,
+                Field::WriteKey => body.write_key = raw(&mut map)?.is_some_and(|text| text.starts_with('"')),
             }
         }
         Ok(body)
@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn null_is_absent() {
-        let body = parse(br#"{"userId":null,"context":null,"properties":null,"traits":null,"tags":null,"isAnonymous":null}"#).unwrap();
+        let body =
+            parse(br#"{"userId":null,"context":null,"properties":null,"traits":null,"tags":null,"isAnonymous":null}"#).unwrap();
         assert!(body.user_id.is_none() && body.context.is_none() && body.tags.is_none() && body.is_anonymous.is_none());
     }
 

@@ -414,7 +414,10 @@ mod tests {
             properties: vec![("title".into(), Value::Str("Hi".into()))],
         };
         let out = written(|out| {
-            push(out, &PushFrame::Subscribed { seq: 43, id: None, sub: "s1".into(), actions: vec![action.clone()], first: vec![] });
+            push(
+                out,
+                &PushFrame::Subscribed { seq: 43, id: None, sub: "s1".into(), actions: vec![action.clone()], first: vec![] },
+            );
         });
         assert_eq!(
             out,

@@ -23,19 +23,17 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 
 /// Public tokens of the channels web and app, a server's token for web, and an administrator's.
-pub const TW: &str = "ls_wk_web";
-pub const TA: &str = "ls_wk_app";
-pub const TS: &str = "ls_sk_web";
-pub const ADMIN: &str = "ls_ad_test";
+pub(crate) const TW: &str = "ls_wk_web";
+pub(crate) const TA: &str = "ls_wk_app";
+pub(crate) const TS: &str = "ls_sk_web";
+pub(crate) const ADMIN: &str = "ls_ad_test";
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The definitions of the acceptance list, and an action that is due once somebody saw a page.
-pub fn catalog() -> Value {
-    let property = |key: &str, kind: &str, required: bool| {
-        json!({"id": key, "name": key, "properties": {"key": key, "type": kind, "isRequired": required}})
-    };
+pub(crate) fn catalog() -> Value {
+    let property = |key: &str, kind: &str, required: bool| json!({"id": key, "name": key, "properties": {"key": key, "type": kind, "isRequired": required}});
     let title = |text: &str| json!([{"channels": ["web", "app"], "type": "text", "name": "title", "value": text, "sourceKey": "", "sourceType": ""}]);
     let action = |name: &str, kind: &str, tags: &[&str], targeting: Value, capping: Value| {
         json!({"name": name, "type": kind, "state": "active", "tags": tags, "properties": title(name),
@@ -73,27 +71,28 @@ pub fn catalog() -> Value {
 }
 
 /// A running server. Its folder goes away with it.
-pub struct Server {
-    pub engine: Arc<Engine>,
-    pub address: SocketAddr,
-    pub shutdown: CancellationToken,
-    pub serving: JoinHandle<()>,
+pub(crate) struct Server {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) serving: JoinHandle<()>,
     _dir: TempDir,
 }
 
 impl Server {
     /// With the default configuration.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::configured(|_| ()).await
     }
 
     /// With a configuration that `adjust` changed.
-    pub async fn configured(adjust: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn configured(adjust: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
         adjust(&mut config);
         lodestone::telemetry::metrics::install();
-        let engine = Engine::open(dir.path(), config.engine_options(), Arc::new(SystemClock::default()), &|_| ()).expect("a fresh folder opens");
+        let engine = Engine::open(dir.path(), config.engine_options(), Arc::new(SystemClock::default()), &|_| ())
+            .expect("a fresh folder opens");
         engine.apply_catalog(&catalog().to_string()).expect("the catalog is valid");
         engine::spawn_background(&engine, config.storage.checkpoint_interval);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -104,12 +103,12 @@ impl Server {
     }
 
     /// A socket before its hello.
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         self.connect_offering(None).await
     }
 
     /// A socket that offers a subprotocol.
-    pub async fn connect_offering(&self, subprotocol: Option<&str>) -> Client {
+    pub(crate) async fn connect_offering(&self, subprotocol: Option<&str>) -> Client {
         let mut request = format!("ws://{}/v1/ws", self.address).into_client_request().expect("a URL");
         if let Some(name) = subprotocol {
             request.headers_mut().insert("sec-websocket-protocol", name.parse().expect("a header value"));
@@ -122,26 +121,26 @@ impl Server {
     }
 
     /// A socket that said hello and was let in.
-    pub async fn hello(&self, hello: Value) -> (Client, Value) {
+    pub(crate) async fn hello(&self, hello: Value) -> (Client, Value) {
         let mut client = self.connect().await;
         let welcome = client.greet(hello).await;
         (client, welcome)
     }
 
     /// An anonymous socket on the channel app, which asks for no context.
-    pub async fn app(&self, user: &str) -> Client {
+    pub(crate) async fn app(&self, user: &str) -> Client {
         self.hello(json!({"token": TA, "anonymousId": user})).await.0
     }
 
     /// One profile, as the read side shows it.
-    pub async fn profile(&self, user_id: &str) -> Option<Value> {
+    pub(crate) async fn profile(&self, user_id: &str) -> Option<Value> {
         let engine = self.engine.clone();
         let user_id = user_id.to_owned();
         tokio::task::spawn_blocking(move || engine.profile_json_by_user(&user_id)).await.expect("reading does not fail")
     }
 
     /// How often a profile saw an event.
-    pub async fn events(&self, user_id: &str, name: &str) -> usize {
+    pub(crate) async fn events(&self, user_id: &str, name: &str) -> usize {
         let profile = self.profile(user_id).await.unwrap_or_default();
         profile["events"].as_array().into_iter().flatten().filter(|event| event["event"] == name).count()
     }
@@ -149,7 +148,7 @@ impl Server {
 
 /// How a frame can come.
 #[derive(Debug)]
-pub enum Got {
+pub(crate) enum Got {
     Frame(Value),
     /// The server's close code.
     Closed(u16),
@@ -158,14 +157,14 @@ pub enum Got {
 }
 
 /// One socket.
-pub struct Client {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    pub selected: Option<String>,
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) selected: Option<String>,
 }
 
 impl Client {
     /// Sends a hello and gives the welcome.
-    pub async fn greet(&mut self, mut hello: Value) -> Value {
+    pub(crate) async fn greet(&mut self, mut hello: Value) -> Value {
         hello["t"] = "hello".into();
         hello["v"] = 1.into();
         self.send(hello).await;
@@ -174,16 +173,16 @@ impl Client {
         welcome
     }
 
-    pub async fn send(&mut self, frame: Value) {
+    pub(crate) async fn send(&mut self, frame: Value) {
         self.send_text(frame.to_string()).await;
     }
 
-    pub async fn send_text(&mut self, text: String) {
+    pub(crate) async fn send_text(&mut self, text: String) {
         self.socket.send(Message::text(text)).await.expect("the socket takes a frame");
     }
 
     /// What comes next, but for protocol pings.
-    pub async fn next(&mut self) -> Got {
+    pub(crate) async fn next(&mut self) -> Got {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("an answer in time");
             return match next {
@@ -198,7 +197,7 @@ impl Client {
     }
 
     /// The next frame.
-    pub async fn frame(&mut self) -> Value {
+    pub(crate) async fn frame(&mut self) -> Value {
         match self.next().await {
             Got::Frame(frame) => frame,
             other => panic!("a frame was due, got {other:?}"),
@@ -206,7 +205,7 @@ impl Client {
     }
 
     /// The next frame of one type; others before it are passed over.
-    pub async fn frame_of(&mut self, kind: &str) -> Value {
+    pub(crate) async fn frame_of(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.frame().await;
             if frame["t"] == kind {
@@ -216,7 +215,7 @@ impl Client {
     }
 
     /// The close code, past all frames.
-    pub async fn closed(&mut self) -> u16 {
+    pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             match self.next().await {
                 Got::Frame(_) => {}
@@ -227,7 +226,7 @@ impl Client {
     }
 
     /// Results of acks until there are `count`, as `id:status` or `id:code`.
-    pub async fn results(&mut self, count: usize) -> Vec<String> {
+    pub(crate) async fn results(&mut self, count: usize) -> Vec<String> {
         let mut results = Vec::new();
         while results.len() < count {
             let ack = self.frame_of("ack").await;
@@ -240,17 +239,17 @@ impl Client {
     }
 
     /// Whether nothing comes for a moment.
-    pub async fn is_quiet(&mut self) -> bool {
+    pub(crate) async fn is_quiet(&mut self) -> bool {
         tokio::time::timeout(Duration::from_millis(300), self.socket.next()).await.is_err()
     }
 
     /// Goes away without a word.
-    pub fn cut(self) {
+    pub(crate) fn cut(self) {
         drop(self.socket);
     }
 }
 
 /// An event that is fine on every channel.
-pub fn page(id: &str) -> Value {
+pub(crate) fn page(id: &str) -> Value {
     json!({"t": "track", "id": id, "event": "Page Viewed", "properties": {"page": "/"}})
 }

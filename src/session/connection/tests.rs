@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lodestone_state::ids::{Millis, ProfileId, Seq};
 
 use super::*;
-use crate::engine::api::{Acted, Identified};
+use crate::engine::api::{ActInput, Acted, Identified, IdentifyInput, Stored, SubscribeInput, TrackInput};
 
 /// An engine that stores everything it knows: events `A` and `B`.
 #[derive(Default)]
@@ -209,7 +209,11 @@ fn a_known_id_wins_over_an_anonymous_one() {
 #[test]
 fn acks_come_in_order_and_only_when_durable() {
     let mut bench = Bench::plain();
-    for frame in [r#"{"t":"track","id":"m1","event":"A"}"#, r#"{"t":"track","id":"m2","event":"Z"}"#, r#"{"t":"track","id":"m3","event":"B"}"#] {
+    for frame in [
+        r#"{"t":"track","id":"m1","event":"A"}"#,
+        r#"{"t":"track","id":"m2","event":"Z"}"#,
+        r#"{"t":"track","id":"m3","event":"B"}"#,
+    ] {
         bench.connection.on_text(frame, bench.now, &mut bench.up);
     }
     assert!(bench.settle(0).is_empty());
@@ -274,7 +278,8 @@ fn i59_the_third_breach_closes() {
 #[test]
 fn free_frames_cost_nothing() {
     let mut bench = Bench::open(0, r#"{"t":"hello","v":1,"token":"good","anonymousId":"a1"}"#);
-    let answers = bench.send(&[r#"{"t":"ping","id":"p1"}"#, r#"{"t":"seen","seq":4}"#, r#"{"t":"unsubscribe","id":"m","sub":"s1"}"#]);
+    let answers =
+        bench.send(&[r#"{"t":"ping","id":"p1"}"#, r#"{"t":"seen","seq":4}"#, r#"{"t":"unsubscribe","id":"m","sub":"s1"}"#]);
     assert_eq!(short(&answers), ["pong", "ack m:stored +0"]);
     assert_eq!(bench.up.calls, ["seen 4", "unsubscribe s1"]);
 }
@@ -399,7 +404,10 @@ fn limits_refuse_the_message_and_not_the_connection() {
     let long = "x".repeat(33_000);
     let frames = [
         (format!(r#"{{"t":"track","id":"m","event":"A","properties":{{"p":"{long}"}}}}"#), "ack m:payload_too_large +1"),
-        (format!(r#"{{"t":"batch","messages":[{{"t":"track","id":"m","event":"A","properties":{{"p":"{long}"}}}}]}}"#), "ack m:payload_too_large +1"),
+        (
+            format!(r#"{{"t":"batch","messages":[{{"t":"track","id":"m","event":"A","properties":{{"p":"{long}"}}}}]}}"#),
+            "ack m:payload_too_large +1",
+        ),
         (format!(r#"{{"t":"track","id":"m","event":"{}"}}"#, "e".repeat(201)), "ack m:payload_too_large +1"),
         (format!(r#"{{"t":"track","id":"m","event":"A","anonymousId":"{}"}}"#, "e".repeat(257)), "ack m:payload_too_large +1"),
         (r#"{"t":"track","id":"m","event":"A","properties":[1]}"#.into(), "ack m:invalid_frame +1"),
