@@ -359,7 +359,7 @@ mod tests {
         let mut rows = Rows::open(file.path(), map.delimiter()).unwrap();
         let mapper = Mapper::bind(map, &rows)?;
         let mut mapped = Vec::new();
-        while let Some(row) = rows.next().unwrap() {
+        while let Some(row) = rows.next_row().unwrap() {
             mapped.push(mapper.map(&row, true));
         }
         Ok(mapped)

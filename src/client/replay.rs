@@ -202,7 +202,7 @@ impl Reader {
     }
 
     fn next(&mut self) -> Result<Option<Mapped>, Error> {
-        while let Some(row) = self.rows.next()? {
+        while let Some(row) = self.rows.next_row()? {
             self.counters.rows.fetch_add(1, Relaxed);
             match self.mapper.map(&row, self.args.times == Times::Keep) {
                 Ok(mapped) => return Ok(Some(mapped)),

@@ -177,7 +177,7 @@ impl Rows {
     ///
     /// # Errors
     /// [`Error::Content`] with the row number if the file is broken there.
-    pub fn next(&mut self) -> Result<Option<Row>, Error> {
+    pub fn next_row(&mut self) -> Result<Option<Row>, Error> {
         self.number += 1;
         let broken = |path: &str, number: u64, why: String| Error::Content { path: path.to_owned(), problems: format!("row {number}: {why}") };
         match &mut self.kind {
@@ -225,7 +225,7 @@ mod tests {
     fn all(rows: &mut Rows, column: &str) -> Vec<Option<String>> {
         let column = rows.column(column).unwrap();
         let mut found = Vec::new();
-        while let Some(row) = rows.next().unwrap() {
+        while let Some(row) = rows.next_row().unwrap() {
             found.push(row.get(&column).map(|cell| cell.text().into_owned()));
         }
         found
@@ -251,8 +251,8 @@ mod tests {
     fn a_broken_row_is_named() {
         let file = file(b"{\"a\":1}\n{oops\n");
         let mut rows = Rows::open(file.path(), b',').unwrap();
-        assert!(rows.next().unwrap().is_some());
-        let Err(error) = rows.next() else { panic!("the second row is broken") };
+        assert!(rows.next_row().unwrap().is_some());
+        let Err(error) = rows.next_row() else { panic!("the second row is broken") };
         assert!(error.to_string().contains("row 2"), "{error}");
     }
 

@@ -15,7 +15,7 @@ use lodestone_state::ids::{Millis, ProfileId, Seq};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{Plan, TokenKind};
 use lodestone_state::profile::{IDENTITIES_MAX, Profile};
-use lodestone_state::schema::Schema;
+use lodestone_state::schema::UnknownKeys;
 use lodestone_state::store::{Shared, lock_all};
 use lodestone_state::value::Value;
 use parking_lot::MutexGuard;
@@ -97,7 +97,7 @@ impl Engine {
     /// One attempt; `None` when another merge got in between.
     fn try_identify(&self, plan: &Plan, caller: &Caller, input: &IdentifyInput<'_>, t: Millis, at: Millis) -> Result<Option<Identified>, Rejection> {
         // Refused before anything exists: a rejected identify makes no profile.
-        if input.traits.is_some() && traits_schema(plan).is_none() {
+        if input.traits.is_some() && plan.custom_schema().is_none() && !plan.traits_without_schema() {
             let reject = Reject::identify(caller, input, at);
             self.invalid.record(self, plan, &reject, "traits", 0, &[]);
             return Err(Rejection::new("traits_schema_missing", "no custom traits are defined"));
@@ -143,8 +143,11 @@ impl Engine {
     }
 
     fn check_traits(&self, plan: &Plan, caller: &Caller, input: &IdentifyInput<'_>, traits: &str, at: Millis) -> Result<Props, Rejection> {
-        let Some(schema) = traits_schema(plan) else { return Ok(Props::default()) };
-        schema.validate(traits, &plan.zone).map_err(|errors| {
+        let checked = match plan.custom_schema() {
+            Some(schema) => schema.validate(traits, &plan.zone),
+            None => plan.open_schema().validate_as(traits, &plan.zone, UnknownKeys::Open),
+        };
+        checked.map_err(|errors| {
             self.invalid.record(self, plan, &Reject::identify(caller, input, at), "traits", 0, &errors);
             Rejection::new("traits_invalid", format!("{} trait(s) do not fit their definition", errors.len())).with_details(errors)
         })
@@ -268,11 +271,6 @@ fn decide(guards: &[MutexGuard<'_, Profile>], owners: &[(String, Option<usize>)]
         }
     }
     decision
-}
-
-/// What traits are held against: their definition, or anything where the organisation accepts that.
-fn traits_schema(plan: &Plan) -> Option<&Schema> {
-    plan.custom_schema().or_else(|| plan.traits_without_schema().then(|| plan.open_schema()))
 }
 
 /// Follower-only traits are kept; on conflict the leader wins. Keys that no definition declares stand

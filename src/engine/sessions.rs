@@ -13,6 +13,7 @@ use lodestone_state::ids::{ActionSlot, ChannelSlot, ProfileId};
 use lodestone_state::machine::{Changes, ProfileFacts};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::Profile;
+use lodestone_state::schema::UnknownKeys;
 use std::sync::Arc;
 
 impl Engine {
@@ -229,7 +230,7 @@ fn context_invalid(errors: Vec<lodestone_state::schema::FieldError>) -> Rejectio
 pub(super) fn valid_context(plan: &Plan, caller: &Caller, context: Option<&str>) -> Props {
     match plan.context_schema(caller.channel) {
         Some(schema) => schema.check(context.unwrap_or(""), &plan.zone, schema.unknown_keys()).props,
-        None => Props::default(),
+        None => plan.open_schema().check(context.unwrap_or(""), &plan.zone, UnknownKeys::Open).props,
     }
 }
 

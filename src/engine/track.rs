@@ -13,7 +13,7 @@ use lodestone_state::ids::{ChannelSlot, Millis, Moment, Seq};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{EventPlan, Plan};
 use lodestone_state::profile::{IDENTITIES_MAX, Profile};
-use lodestone_state::schema::FieldError;
+use lodestone_state::schema::{FieldError, UnknownKeys};
 use lodestone_state::store::Shared;
 use std::time::Instant;
 
@@ -176,7 +176,7 @@ impl Engine {
 pub(super) fn check_context(plan: &Plan, caller: &Caller, context: Option<&str>) -> Result<Props, Vec<FieldError>> {
     match plan.context_schema(caller.channel) {
         Some(schema) => schema.validate(context.unwrap_or(""), &plan.zone),
-        None => Ok(Props::default()),
+        None => plan.open_schema().validate_as(context.unwrap_or(""), &plan.zone, UnknownKeys::Open),
     }
 }
 
