@@ -333,7 +333,7 @@ impl ChainDef {
             moved.completed |= run.interval(self).0 <= t;
         }
         self.restart(state, &mut born, t);
-        state.runs.append(&mut born.into_vec());
+        state.runs.extend(born);
         self.prune(state, t);
         (moved, until.get())
     }

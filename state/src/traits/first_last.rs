@@ -13,11 +13,12 @@ impl Edge {
     /// Takes a contributor in if it lies further out; `want` is `Less` for the first, `Greater` for the
     /// last. Late contributors need nothing special. Returns whether the edge moved.
     pub fn offer(&mut self, moment: Moment, value: &Value, want: Ordering) -> bool {
-        let further = self.0.as_ref().is_none_or(|have| moment.cmp(&have.0) == want);
-        if further {
-            self.0 = Some(Box::new((moment, value.clone())));
+        match &mut self.0 {
+            None => self.0 = Some(Box::new((moment, value.clone()))),
+            Some(have) if moment.cmp(&have.0) == want => **have = (moment, value.clone()),
+            Some(_) => return false,
         }
-        further
+        true
     }
 
     /// The edge of both.

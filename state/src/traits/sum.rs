@@ -112,11 +112,14 @@ impl Sum {
 pub fn rounded(value: &Value) -> Option<Value> {
     match value {
         Value::Int(_) => Some(value.clone()),
-        Value::Float(float) if float.is_finite() => {
-            let mut sum = Sum::default();
-            sum.add(value);
-            sum.total()
-        }
+        Value::Float(float) if float.is_finite() => match scaled(*float) {
+            Some(scaled) => Some(from_thousandths(div_half_away(scaled, SCALE / 1000))),
+            None => {
+                let mut sum = Sum::default();
+                sum.add(value);
+                sum.total()
+            }
+        },
         _ => None,
     }
 }

@@ -120,6 +120,27 @@ fn t_40_in_between() {
 }
 
 #[test]
+fn a_full_window_asks_the_history_when_its_list_runs_dry() {
+    let window = json!({"timeWindowOperator": "in_between", "timeWindowStart": 1, "timeWindowEnd": 2, "timeWindowUnit": "hours"});
+    let def = events(&[with(count("P", "more_or_exactly", 1000), &window)]);
+    let mut rig = Rig::new(&def);
+    for n in 0..10_000 {
+        let t = at("10:00").plus(n);
+        rig.event(occurrence("P", "web", &json!({})), t, t, &mut |_, _| {});
+    }
+    // From the 1000th on, until only 999 are left.
+    for (after, member) in [(998, false), (999, true), (6000, true), (9999, true)] {
+        rig.pass(at("11:00").plus(after), &mut |_, _| {});
+        assert_eq!(rig.member(), member, "{after} ms after 11:00");
+    }
+    for (after, member) in [(8999, true), (9000, false)] {
+        rig.pass(at("12:00").plus(after), &mut |_, _| {});
+        assert_eq!(rig.member(), member, "{after} ms after 12:00");
+    }
+    assert!((1..=3).contains(&rig.refolds), "asked {} times", rig.refolds);
+}
+
+#[test]
 fn t_41_imported_within_has_its_length_under_start() {
     let def = events(&[with(count("P", "more_or_exactly", 1), &window("within", 7, 0))]);
     changes(&mut after(&def, "P@03-01T10:00"), "03-08T10:00", false);
