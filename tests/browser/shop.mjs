@@ -81,8 +81,7 @@ const profileWhen = async (holds, what) => {
   throw assert.fail(`${what}; the profile is ${JSON.stringify(found, null, 1)}`);
 };
 
-const reacted = (profile, kind) =>
-  [...profile.events, ...(profile.reactions ?? [])].some((entry) => entry.event === kind && entry.action === 'Welcome coupon');
+const reacted = (profile, kind) => profile.reactions.some((reaction) => reaction.event === kind && reaction.action === 'Welcome coupon');
 const isIn = (profile, key) => profile.audiences.some((audience) => audience.key === key);
 
 try {

@@ -93,11 +93,10 @@ export const openPanel = (): Panel => {
     return html`<dt>${words(key)}</dt><dd class="${fresh(key, shown) && 'fresh'}" data-trait="${key}">${shown}</dd>`;
   };
 
-  const funnel = ({ steps, step, expiresAt }: NonNullable<Profile['funnels']>[number]): Html => html`
+  const funnel = ({ steps, step }: NonNullable<Profile['funnels']>[number]): Html => html`
     <ol class="funnel" aria-label="Step ${step} of ${steps.length}">
       ${steps.map((name, i) => html`<li class="${i < step ? 'done' : i === step ? 'next' : ''}"><i></i><span>${name}</span></li>`)}
-    </ol>
-    ${expiresAt && step > 0 && step < steps.length && html`<p class="note">This attempt ends by itself at ${new Date(expiresAt).toLocaleTimeString()}.</p>`}`;
+    </ol>`;
 
   return {
     connection(state) {
@@ -122,9 +121,8 @@ export const openPanel = (): Panel => {
           ? html`<ul class="chips">${audiences.map(({ key, name, enteredAt }) => html`<li class="${fresh('in ' + key, enteredAt) && 'fresh'}" data-audience="${key}">${name}<time datetime="${enteredAt}">${since(enteredAt)}</time></li>`)}</ul>`
           : html`<p class="note">in none</p>`,
       );
-      const funnels = profile?.funnels?.filter((one) => one.steps.length > 1) || [];
-      const shownFunnel = funnels.find((one) => one.key === 'checkout-funnel') || funnels[0];
-      put(byId('funnel'), shownFunnel ? funnel(shownFunnel) : html`<p class="note">not entered</p>`);
+      const checkout = profile?.funnels?.find((one) => one.key === 'checkout-funnel');
+      put(byId('funnel'), checkout ? funnel(checkout) : html`<p class="note">not entered</p>`);
     },
     event(name) {
       const row: Row = { tone: 'wait', name, note: 'waiting' };

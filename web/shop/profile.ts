@@ -6,7 +6,7 @@ export interface Profile {
   customTraits?: Record<string, unknown>;
   computedTraits?: Record<string, unknown>;
   audiences?: { key: string; name: string; enteredAt: string }[];
-  funnels?: { key: string; name: string; steps: string[]; step: number; expiresAt: string | null }[];
+  funnels?: { key: string; name: string; steps: string[]; step: number }[];
 }
 
 const settleMs = 120;

@@ -29,7 +29,7 @@ const tiles = (status: Status): Html => {
     ${tile('Profiles', number(status.profiles), 'people, known or not')}
     ${tile('Sessions', number(status.sessions), 'sockets open now')}
     ${tile('Journal', number(journal?.seq), behind === undefined ? 'last entry' : behind === 0 ? 'all of it durable' : `${number(behind)} not yet durable`)}
-    ${tile('Checkpoint', checkpoint?.ageMs == null ? '–' : duration(checkpoint.ageMs), uncovered === undefined ? 'since the last one' : `old; ${number(uncovered)} entries to replay`)}`;
+    ${tile('Checkpoint', checkpoint?.ageMs == null ? '–' : duration(checkpoint.ageMs), uncovered === undefined ? 'since the last one' : `${checkpoint?.ageMs == null ? 'none yet' : 'old'}; ${number(uncovered)} entries to replay`)}`;
 };
 
 const links = (shop: boolean): Html => html`
