@@ -90,9 +90,12 @@ export const categories = ['Brew', 'Light', 'Rest', 'Carry'] as const;
 
 export const productById = (id: string): Product | undefined => products.find((product) => product.id === id);
 
-const dollars = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD', minimumFractionDigits: 0 });
+const dollars = (digits: number) => new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD', minimumFractionDigits: digits });
+const whole = dollars(0);
+const withCents = dollars(2);
 
-export const money = (amount: number): string => dollars.format(amount);
+/** `$18`, but `$16.20`. */
+export const money = (amount: number): string => (Number.isInteger(amount) ? whole : withCents).format(amount);
 
 /** Every word of the query must appear somewhere. */
 export const search = (query: string): Product[] => {
