@@ -123,8 +123,12 @@ pub fn apply(plan: &Plan, profile: &mut Profile, entry: Entry, history: &mut dyn
 
 /// Fires every timer due at or before `now`, each at its own instant and in order.
 pub fn advance(plan: &Plan, profile: &mut Profile, now: Millis, history: &mut dyn History, out: &mut Changes) {
-    let dry = step_timers(plan, profile, now, false, out);
-    if !dry.is_empty() {
+    // What runs dry is folded anew at that very instant, so that what follows is told at its own time.
+    loop {
+        let dry = step_timers(plan, profile, now, false, out);
+        if dry.is_empty() {
+            break;
+        }
         refold(plan, profile, &dry, None, history, out);
     }
     profile.core.clock = profile.core.clock.max(now);
@@ -187,6 +191,9 @@ fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, folding: bool, o
                     dry.audiences.push(slot);
                     cell.deadline = Millis::MAX;
                 }
+                if advanced.again && cell.since.is_some() {
+                    out.reentered.push(slot);
+                }
             }
             if cell.flips <= due {
                 cell.flips = Millis::MAX;
@@ -195,6 +202,9 @@ fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, folding: bool, o
         }
         profile.core.clock = profile.core.clock.max(due);
         review(plan, profile, affected, due, None, folding, out);
+        if !dry.is_empty() {
+            return dry;
+        }
     }
 }
 
