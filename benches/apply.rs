@@ -184,13 +184,13 @@ fn actions(count: usize, same_trait: bool) -> f64 {
     let catalog = json!({
         "organization": {"name": "Bench", "timezone": "UTC"},
         "channels": [{"name": "Web", "key": "web"}],
-        "tokens": [{"token": "bench", "channel": "web", "kind": "public"}],
+        "tokens": [{"token": "token-bench", "channel": "web", "kind": "public"}],
         "events": (0..=others).map(event).collect::<Value>(),
         "computedTraits": (0..=others).map(views).collect::<Value>(),
         "actionTypes": [{"name": "banner", "version": 1, "properties": []}],
         "actions": (0..count).map(action).collect::<Value>(),
     });
-    engine(&catalog.to_string(), "bench", |engine, caller| {
+    engine(&catalog.to_string(), "token-bench", |engine, caller| {
         let user = "somebody";
         let hello = Hello { user_id: user, is_anonymous: true, context: None };
         let session = engine.connect(caller, &hello).expect("the session opens");

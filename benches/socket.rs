@@ -76,7 +76,7 @@ fn catalog() -> Value {
     json!({
         "organization": {"name": "Bench", "timezone": "UTC"},
         "channels": [{"name": "Web", "key": "web"}],
-        "tokens": [{"token": "public", "channel": "web", "kind": "public"}, {"token": "secret", "channel": "web", "kind": "secret"}],
+        "tokens": [{"token": "token-public", "channel": "web", "kind": "public"}, {"token": "token-secret", "channel": "web", "kind": "secret"}],
         "events": [{"name": "Product Viewed", "description": "", "structure": [node("product", "string"), node("price", "float"), node("category", "string")]}],
         "computedTraits": [
             {"name": "Views", "key": "views", "type": "count_events", "eventId": "Product Viewed", "conditions": [], "properties": {}},
@@ -158,7 +158,7 @@ async fn saturate(server: &Server, items: usize, time: Duration) -> f64 {
     let counter = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
     for index in 0..CONNECTIONS {
-        let mut connection = connect(server, "secret", &format!("loader-{index}")).await;
+        let mut connection = connect(server, "token-secret", &format!("loader-{index}")).await;
         let mut writer = Writer::new(&format!("sat{items}"), index, items, false);
         let counter = Arc::clone(&counter);
         tasks.spawn(async move {
@@ -181,7 +181,7 @@ async fn open_loop(server: &Server, items: usize, events_per_second: f64, time: 
     let mut tasks = JoinSet::new();
     let mut clocks = Vec::new();
     for index in 0..CONNECTIONS {
-        let connection = connect(server, "secret", &format!("loader-{index}")).await;
+        let connection = connect(server, "token-secret", &format!("loader-{index}")).await;
         let writer = Writer::new(&format!("open{items}"), index, items, false);
         let (clock, due) = mpsc::unbounded_channel();
         clocks.push(clock);
@@ -281,7 +281,7 @@ async fn pushes(time: Duration) -> (f64, Histogram<u64>) {
 }
 
 async fn subscriber(server: &Server, run: &str, index: usize) -> (Connection, Writer) {
-    let mut connection = connect(server, "public", &format!("{run}-visitor-{index}")).await;
+    let mut connection = connect(server, "token-public", &format!("{run}-visitor-{index}")).await;
     connection.spend(1, frame::subscribe("s", None)).await.expect("the server reads");
     while !matches!(connection.next().await.expect("the server answers"), Frame::Subscribed { .. }) {}
     (connection, Writer::new(run, index, 1, true))

@@ -12,27 +12,27 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Seconds that one measurement takes: `LODESTONE_BENCH_SECONDS`, by default `default`.
-pub fn seconds(default: u64) -> Duration {
+pub(crate) fn seconds(default: u64) -> Duration {
     let set = std::env::var("LODESTONE_BENCH_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(set.unwrap_or(default).max(1))
 }
 
 /// Whether this is a real run. `cargo test --benches` calls benches too; then nothing is measured.
-pub fn wanted() -> bool {
+pub(crate) fn wanted() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
 /// A server on a fresh folder; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     folder: tempfile::TempDir,
 }
 
 impl Server {
     /// Starts the binary that was built with this bench.
-    pub fn start(catalog: &Value) -> Self {
+    pub(crate) fn start(catalog: &Value) -> Self {
         let folder = tempfile::tempdir_in(disk()).expect("a folder for the data");
         let file = folder.path().join("catalog.json");
         std::fs::write(&file, catalog.to_string()).expect("the catalog is written");
@@ -68,12 +68,12 @@ impl Server {
     }
 
     /// What it wrote.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
     }
 
     /// The URL of its socket.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.address)
     }
 }
@@ -86,7 +86,7 @@ impl Drop for Server {
 }
 
 /// The folder whose disk is measured: `LODESTONE_BENCH_DIR`, else the target folder's.
-pub fn disk() -> PathBuf {
+pub(crate) fn disk() -> PathBuf {
     let named = std::env::var_os("LODESTONE_BENCH_DIR").map(PathBuf::from);
     let folder = named.unwrap_or_else(output);
     std::fs::create_dir_all(&folder).expect("the folder for data can be made");
@@ -98,24 +98,24 @@ fn output() -> PathBuf {
 }
 
 /// A histogram of microseconds up to ten minutes.
-pub fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are constants")
 }
 
 /// Quantiles of a histogram of microseconds, in milliseconds.
-pub fn quantiles(us: &Histogram<u64>) -> Value {
+pub(crate) fn quantiles(us: &Histogram<u64>) -> Value {
     let ms = |q| us.value_at_quantile(q) as f64 / 1000.0;
     json!({"count": us.len(), "p50Ms": ms(0.5), "p99Ms": ms(0.99), "p999Ms": ms(0.999), "maxMs": ms(1.0)})
 }
 
 /// The same as text.
-pub fn quantiles_text(us: &Histogram<u64>) -> String {
+pub(crate) fn quantiles_text(us: &Histogram<u64>) -> String {
     let ms = |q| us.value_at_quantile(q) as f64 / 1000.0;
     format!("p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms, n {}", ms(0.5), ms(0.99), ms(0.999), ms(1.0), us.len())
 }
 
 /// The machine, so that a number never stands alone.
-pub fn machine() -> Value {
+pub(crate) fn machine() -> Value {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':']));
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
@@ -123,7 +123,7 @@ pub fn machine() -> Value {
 }
 
 /// Prints lines `name  rate  ratio` beside the first one.
-pub fn table(title: &str, unit: &str, rows: &[(String, f64)]) {
+pub(crate) fn table(title: &str, unit: &str, rows: &[(String, f64)]) {
     println!("\n{title}");
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let base = rows.first().map_or(1.0, |(_, value)| *value);
@@ -133,7 +133,7 @@ pub fn table(title: &str, unit: &str, rows: &[(String, f64)]) {
 }
 
 /// Writes `target/bench/<name>.json`.
-pub fn write(name: &str, mut result: Value) {
+pub(crate) fn write(name: &str, mut result: Value) {
     result["machine"] = machine();
     let path = output().join(format!("{name}.json"));
     std::fs::create_dir_all(output()).expect("the folder for results can be made");

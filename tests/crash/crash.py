@@ -44,7 +44,8 @@ TOKEN = "ls_sk_load"
 CYCLES = int(os.environ.get("CRASH_CYCLES", "100"))
 SYNC_CYCLES = int(os.environ.get("CRASH_SYNC_CYCLES", "5"))
 COUPONS = 10
-CAP = 600
+# Low enough to be reached within the ten cycles that share a coupon.
+CAP = 100
 QUIESCE_TIMEOUT_S = 60
 # Checkpoints, new segments and the spill of message ids must all happen inside a cycle.
 CONFIG = """

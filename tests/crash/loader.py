@@ -7,7 +7,7 @@ Commands come on stdin, one a line: `load N` starts cycle N, `quiesce` sends not
 everything sent is acknowledged, and answers on stdout with the path of the record of the cycle.
 Whenever the connection breaks, everything that was not acknowledged is sent again under its old id.
 
-Four sockets send ticks of many users with a secret token and compact acks. Two threads let new users
+Four sockets send ticks of many users with a secret token and compact acks. Three threads let new users
 accept coupons over HTTP, each act under one message id until it has a final answer.
 """
 
@@ -31,7 +31,7 @@ from websockets.exceptions import WebSocketException
 TOKEN = "ls_sk_load"
 SOCKETS = 4
 USERS_PER_SOCKET = 5
-ACCEPT_THREADS = 2
+ACCEPT_THREADS = 3
 RETRY_S = 0.02
 
 
