@@ -38,9 +38,11 @@ check: web
 unit:
 	$(CARGO) test $(PROFILE) --workspace
 
-# A million generated steps of the machine against the naive oracle; SEED=… replays one.
+# More than a million generated steps of the machine against the naive oracle and against the fold of the
+# log. A failure prints its steps; SEED=… makes a run repeatable.
 sim:
-	LODESTONE_SIM_CASES=$(or $(CASES),20000) $(CARGO) test $(PROFILE) -p lodestone-state --test machine_oracle -- --nocapture
+	PROPTEST_CASES=$(or $(CASES),20000) $(if $(SEED),PROPTEST_RNG_SEED=$(SEED)) \
+		$(CARGO) test $(PROFILE) --workspace --test machine_oracle --test fold
 
 bench: web build
 	scripts/bench

@@ -45,7 +45,9 @@ impl Changes {
 
     fn member(&mut self, change: MembershipChange) {
         // Enter and leave of one audience at one instant cancel out: only the net effect is told.
-        if let Some(at) = self.members.iter().position(|m| m.audience == change.audience && m.t == change.t && m.entered != change.entered) {
+        if let Some(at) =
+            self.members.iter().position(|m| m.audience == change.audience && m.t == change.t && m.entered != change.entered)
+        {
             self.members.remove(at);
         } else {
             self.members.push(change);
@@ -246,7 +248,15 @@ fn seen_in(profile: &mut Profile, channel: ChannelSlot, user_id: &str, at: Milli
     profile.core.identities.push(Identity { channel, kind, user_id: user_id.into(), is_anonymous, created_at: at });
 }
 
-fn feed(plan: &Plan, profile: &mut Profile, moment: Moment, now: Millis, occurrence: &Occurrence, folding: bool, out: &mut Changes) -> Dry {
+fn feed(
+    plan: &Plan,
+    profile: &mut Profile,
+    moment: Moment,
+    now: Millis,
+    occurrence: &Occurrence,
+    folding: bool,
+    out: &mut Changes,
+) -> Dry {
     let mut dry = Dry::default();
     let Some(event) = plan.event_plan(occurrence.event) else { return dry };
     if !folding && moment < profile.core.newest {
@@ -356,7 +366,15 @@ fn changed_paths(old: &crate::event::Props, new: &crate::event::Props) -> Vec<Pa
 }
 
 /// Decides membership again for `affected` audiences, and for those that read them, at `now`.
-fn review(plan: &Plan, profile: &mut Profile, mut affected: SmallVec<[AudienceSlot; 8]>, now: Millis, cause: Option<Moment>, folding: bool, out: &mut Changes) {
+fn review(
+    plan: &Plan,
+    profile: &mut Profile,
+    mut affected: SmallVec<[AudienceSlot; 8]>,
+    now: Millis,
+    cause: Option<Moment>,
+    folding: bool,
+    out: &mut Changes,
+) {
     let known = profile.is_known();
     let mut at = 0;
     // Audiences do not read each other in a circle (refused when saved), so this ends.
@@ -448,7 +466,14 @@ fn refold(plan: &Plan, profile: &mut Profile, dry: &Dry, late: Option<&Entry>, h
 
 /// Moves `followers` into `leader` before the merging entry is applied: the leader's log becomes the
 /// union, and its state the fold of that union. Memberships that both sides had keep the leader's date.
-pub fn absorb(plan: &Plan, leader: &mut Profile, followers: Vec<Profile>, now: Millis, history: &mut dyn History, out: &mut Changes) {
+pub fn absorb(
+    plan: &Plan,
+    leader: &mut Profile,
+    followers: Vec<Profile>,
+    now: Millis,
+    history: &mut dyn History,
+    out: &mut Changes,
+) {
     for mut follower in followers {
         leader.core.absorbed.push(follower.core.id);
         leader.core.absorbed.append(&mut follower.core.absorbed);

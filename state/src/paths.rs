@@ -74,16 +74,9 @@ impl PathTable {
 }
 
 /// Puts a value at its place; under the empty segment stand the extras of its object.
-fn put(
-    at: &mut serde_json::Map<String, serde_json::Value>,
-    parents: &[CompactString],
-    last: &str,
-    value: serde_json::Value,
-) {
+fn put(at: &mut serde_json::Map<String, serde_json::Value>, parents: &[CompactString], last: &str, value: serde_json::Value) {
     if let Some((first, rest)) = parents.split_first() {
-        let child = at
-            .entry(first.as_str())
-            .or_insert_with(|| serde_json::Map::new().into());
+        let child = at.entry(first.as_str()).or_insert_with(|| serde_json::Map::new().into());
         if let Some(child) = child.as_object_mut() {
             put(child, rest, last, value);
         }
@@ -105,11 +98,7 @@ fn put(
 impl From<Vec<CompactString>> for PathTable {
     fn from(names: Vec<CompactString>) -> Self {
         let number = |i: usize| PathId(u32::try_from(i).unwrap_or(u32::MAX));
-        let index = names
-            .iter()
-            .enumerate()
-            .map(|(i, name)| (name.clone(), number(i)))
-            .collect();
+        let index = names.iter().enumerate().map(|(i, name)| (name.clone(), number(i))).collect();
         Self { names, index }
     }
 }
@@ -157,11 +146,7 @@ pub fn join(parent: &str, segment: &str) -> CompactString {
 /// The path of what an open object at `parent` holds undeclared.
 #[must_use]
 pub fn extras(parent: &str) -> CompactString {
-    if parent.is_empty() {
-        CompactString::const_new("")
-    } else {
-        join(parent, "")
-    }
+    if parent.is_empty() { CompactString::const_new("") } else { join(parent, "") }
 }
 
 #[cfg(test)]
@@ -201,10 +186,7 @@ mod tests {
             (table.intern("page.url"), "/".into()),
             (table.intern("page.q.page"), 2.into()),
             (table.intern("meta"), open(r#"{"x":{"y":[1,null]}}"#)),
-            (
-                table.intern("page."),
-                open(r#"{"more":true,"url":"shadowed"}"#),
-            ),
+            (table.intern("page."), open(r#"{"more":true,"url":"shadowed"}"#)),
             (table.intern(""), open(r#"{"top":1.5}"#)),
         ]);
         assert_eq!(

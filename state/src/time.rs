@@ -74,8 +74,7 @@ impl Zone {
     /// The first instant after a local day.
     #[must_use]
     pub fn end_of_day(&self, date: Date) -> Millis {
-        date.tomorrow()
-            .map_or(Millis::MAX, |next| self.start_of_day(next))
+        date.tomorrow().map_or(Millis::MAX, |next| self.start_of_day(next))
     }
 
     /// The instant of a local date and time. A time that the clocks skip means the first instant
@@ -96,11 +95,8 @@ impl Zone {
                 // By the old offset the local time lies at or after the transition, and nothing
                 // happens between the two: the latest transition up to there is the gap's end.
                 let inside = shifted(local, before.seconds());
-                let after = Timestamp::from_millisecond(inside.0.saturating_add(1))
-                    .unwrap_or(Timestamp::MAX);
-                self.0.preceding(after).next().map_or(inside, |transition| {
-                    Millis(transition.timestamp().as_millisecond())
-                })
+                let after = Timestamp::from_millisecond(inside.0.saturating_add(1)).unwrap_or(Timestamp::MAX);
+                self.0.preceding(after).next().map_or(inside, |transition| Millis(transition.timestamp().as_millisecond()))
             }
         }
     }
@@ -108,10 +104,7 @@ impl Zone {
     /// The local date and time of an instant. Instants outside years −9999 to 9999 are clamped.
     #[must_use]
     pub fn local(&self, t: Millis) -> DateTime {
-        let bounded = t.0.clamp(
-            Timestamp::MIN.as_millisecond(),
-            Timestamp::MAX.as_millisecond(),
-        );
+        let bounded = t.0.clamp(Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
         let at = Timestamp::from_millisecond(bounded).unwrap_or(Timestamp::UNIX_EPOCH);
         self.0.to_datetime(at)
     }
@@ -194,10 +187,7 @@ pub fn parse_instant(text: &str, zone: &Zone) -> Option<DateTimeLit> {
     let bytes = text.as_bytes();
     let date = read_date(bytes)?;
     if bytes.len() == 10 {
-        return Some(DateTimeLit::Day {
-            start: zone.start_of_day(date),
-            end: zone.end_of_day(date),
-        });
+        return Some(DateTimeLit::Day { start: zone.start_of_day(date), end: zone.end_of_day(date) });
     }
     let (of_day, offset) = read_clock(&bytes[10..])?;
     let instant = match offset {
@@ -207,8 +197,7 @@ pub fn parse_instant(text: &str, zone: &Zone) -> Option<DateTimeLit> {
             let minute = i8::try_from(of_day / 60_000 % 60).ok()?;
             let hour = i8::try_from(of_day / 3_600_000).ok()?;
             let time = Time::new(hour, minute, second, 0).ok()?;
-            zone.resolve(date, time, Prefer::Earlier)
-                .plus(of_day % 1000)
+            zone.resolve(date, time, Prefer::Earlier).plus(of_day % 1000)
         }
     };
     in_range(instant).map(DateTimeLit::Instant)
@@ -226,11 +215,7 @@ pub fn parse_rfc3339(text: &str) -> Option<Millis> {
 /// A Unix time as people send it: seconds below 1e11, milliseconds from there on.
 #[must_use]
 pub fn from_epoch(number: i64) -> Option<Millis> {
-    let ms = if number.unsigned_abs() < 100_000_000_000 {
-        number * 1000
-    } else {
-        number
-    };
+    let ms = if number.unsigned_abs() < 100_000_000_000 { number * 1000 } else { number };
     in_range(Millis(ms))
 }
 
@@ -247,23 +232,13 @@ pub fn parse_time_of_day(text: &str) -> Option<Time> {
         return None;
     }
     let part = |number: i64| i8::try_from(number).ok();
-    Time::new(
-        part(digits(&bytes[0..2])?)?,
-        part(digits(&bytes[3..5])?)?,
-        part(second)?,
-        0,
-    )
-    .ok()
+    Time::new(part(digits(&bytes[0..2])?)?, part(digits(&bytes[3..5])?)?, part(second)?, 0).ok()
 }
 
 /// `YYYY-MM-DD` as a date.
 #[must_use]
 pub fn parse_date(text: &str) -> Option<Date> {
-    if text.len() == 10 {
-        read_date(text.as_bytes())
-    } else {
-        None
-    }
+    if text.len() == 10 { read_date(text.as_bytes()) } else { None }
 }
 
 /// RFC 3339 UTC with milliseconds: `2024-03-01T10:00:00.123Z`. 24 bytes for years 0000 to 9999, so
@@ -277,10 +252,7 @@ pub fn format_instant(t: Millis) -> CompactString {
     let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
     let (second, ms) = (of_day / 1000 % 60, of_day % 1000);
     // Writing to a CompactString cannot fail.
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"
-    );
+    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
     out
 }
 
@@ -290,8 +262,7 @@ fn in_range(t: Millis) -> Option<Millis> {
 
 fn shifted(local: DateTime, offset_s: i32) -> Millis {
     let time = local.time();
-    let of_day =
-        (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
+    let of_day = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
     let ms = i64::from(time.millisecond());
     Millis(days_from_civil(local.date()) * DAY_MS + (of_day - i64::from(offset_s)) * 1000 + ms)
 }
@@ -320,11 +291,7 @@ fn read_date(bytes: &[u8]) -> Option<Date> {
 
 /// `THH:MM:SS[.fff…][Z|±HH:MM]` as (milliseconds of the day, offset in milliseconds if given).
 fn read_clock(bytes: &[u8]) -> Option<(i64, Option<i64>)> {
-    if bytes.len() < 9
-        || !matches!(bytes[0], b'T' | b't' | b' ')
-        || bytes[3] != b':'
-        || bytes[6] != b':'
-    {
+    if bytes.len() < 9 || !matches!(bytes[0], b'T' | b't' | b' ') || bytes[3] != b':' || bytes[6] != b':' {
         return None;
     }
     let (hour, minute) = (digits(&bytes[1..3])?, digits(&bytes[4..6])?);
@@ -380,11 +347,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 

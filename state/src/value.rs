@@ -45,14 +45,10 @@ impl Value {
                 None => Self::Float(n.as_f64().unwrap_or(f64::MAX)),
             },
             serde_json::Value::String(s) => Self::Str(s.as_str().into()),
-            serde_json::Value::Array(items) => {
-                Self::Array(items.iter().map(Self::from_json).collect())
+            serde_json::Value::Array(items) => Self::Array(items.iter().map(Self::from_json).collect()),
+            serde_json::Value::Object(map) => {
+                Self::Object(map.iter().map(|(k, v)| (k.as_str().into(), Self::from_json(v))).collect())
             }
-            serde_json::Value::Object(map) => Self::Object(
-                map.iter()
-                    .map(|(k, v)| (k.as_str().into(), Self::from_json(v)))
-                    .collect(),
-            ),
         }
     }
 
@@ -86,11 +82,9 @@ impl Value {
             Self::Str(s) => s.as_str().into(),
             Self::Time(t) => format_instant(*t).as_str().into(),
             Self::Array(items) => items.iter().map(Self::to_json).collect::<Vec<_>>().into(),
-            Self::Object(entries) => entries
-                .iter()
-                .map(|(k, v)| (k.to_string(), v.to_json()))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
+            Self::Object(entries) => {
+                entries.iter().map(|(k, v)| (k.to_string(), v.to_json())).collect::<serde_json::Map<_, _>>().into()
+            }
         }
     }
 
@@ -104,10 +98,7 @@ impl Value {
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         match self {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "callers that need exactness use cmp_number"
-            )]
+            #[expect(clippy::cast_precision_loss, reason = "callers that need exactness use cmp_number")]
             Self::Int(i) => Some(*i as f64),
             Self::Float(f) => Some(*f),
             _ => None,
@@ -127,15 +118,10 @@ impl Value {
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Array(a), Self::Array(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b))
-            }
+            (Self::Array(a), Self::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b)),
             (Self::Object(a), Self::Object(b)) => {
                 a.len() == b.len()
-                    && a.iter().all(|(key, value)| {
-                        b.iter()
-                            .any(|(other_key, other)| key == other_key && value.same(other))
-                    })
+                    && a.iter().all(|(key, value)| b.iter().any(|(other_key, other)| key == other_key && value.same(other)))
             }
             _ if self.is_number() => Self::cmp_number(self, other) == Some(Ordering::Equal),
             _ => self == other,
@@ -165,22 +151,12 @@ impl Value {
             (Self::Str(a), Self::Str(b)) => a.as_bytes().cmp(b.as_bytes()),
             (Self::Time(a), Self::Time(b)) => a.cmp(b),
             (Self::Array(a), Self::Array(b)) => {
-                let first = a
-                    .iter()
-                    .zip(b)
-                    .map(|(a, b)| a.total_cmp(b))
-                    .find(|o| o.is_ne());
+                let first = a.iter().zip(b).map(|(a, b)| a.total_cmp(b)).find(|o| o.is_ne());
                 first.unwrap_or_else(|| a.len().cmp(&b.len()))
             }
             (Self::Object(a), Self::Object(b)) => {
-                let first = a
-                    .iter()
-                    .zip(b)
-                    .map(|(a, b)| a.0.cmp(&b.0).then_with(|| a.1.total_cmp(&b.1)));
-                first
-                    .into_iter()
-                    .find(|o| o.is_ne())
-                    .unwrap_or_else(|| a.len().cmp(&b.len()))
+                let first = a.iter().zip(b).map(|(a, b)| a.0.cmp(&b.0).then_with(|| a.1.total_cmp(&b.1)));
+                first.into_iter().find(|o| o.is_ne()).unwrap_or_else(|| a.len().cmp(&b.len()))
             }
             _ => Self::cmp_number(self, other).unwrap_or_else(|| self.rank().cmp(&other.rank())),
         }
@@ -205,10 +181,7 @@ impl Value {
         own + match self {
             Self::Str(s) if s.is_heap_allocated() => s.capacity(),
             Self::Array(items) => items.iter().map(Self::weight).sum(),
-            Self::Object(entries) => entries
-                .iter()
-                .map(|(k, v)| size_of_val(k) + k.len() + v.weight())
-                .sum(),
+            Self::Object(entries) => entries.iter().map(|(k, v)| size_of_val(k) + k.len() + v.weight()).sum(),
             _ => 0,
         }
     }
@@ -260,16 +233,9 @@ pub(crate) fn cmp_int_float(int: i64, float: f64) -> Option<Ordering> {
         return Some(Ordering::Greater);
     }
     // In this range the whole part of a double is an i64 exactly.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the range was checked above"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the range was checked above")]
     let whole = float.trunc() as i64;
-    Some(int.cmp(&whole).then_with(|| {
-        0.0_f64
-            .partial_cmp(&float.fract())
-            .unwrap_or(Ordering::Equal)
-    }))
+    Some(int.cmp(&whole).then_with(|| 0.0_f64.partial_cmp(&float.fract()).unwrap_or(Ordering::Equal)))
 }
 
 /// The integer that a double stands for, when its fraction is zero and it fits i64.
@@ -314,11 +280,7 @@ impl<'de> Visitor<'de> for JsonSeed {
     }
 
     fn visit_f64<E: serde::de::Error>(self, float: f64) -> Result<Value, E> {
-        if float.is_finite() {
-            Ok(Value::Float(float))
-        } else {
-            Err(E::custom("number out of range"))
-        }
+        if float.is_finite() { Ok(Value::Float(float)) } else { Err(E::custom("number out of range")) }
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -350,11 +312,7 @@ impl<'de> Visitor<'de> for JsonSeed {
 const OBJECT_KEYS_MAX: usize = 4096;
 
 /// Adds an entry; of a repeated key the later value wins.
-pub(crate) fn put_entry(
-    entries: &mut Vec<(CompactString, Value)>,
-    key: CompactString,
-    value: Value,
-) {
+pub(crate) fn put_entry(entries: &mut Vec<(CompactString, Value)>, key: CompactString, value: Value) {
     match entries.iter_mut().find(|(k, _)| *k == key) {
         Some(entry) => entry.1 = value,
         None => entries.push((key, value)),
@@ -365,10 +323,7 @@ pub(crate) fn put_entry(
 pub(crate) fn from_u64(int: u64) -> Value {
     match i64::try_from(int) {
         Ok(int) => Value::Int(int),
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "beyond i64 a number is a double by definition"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "beyond i64 a number is a double by definition")]
         Err(_) => Value::Float(int as f64),
     }
 }

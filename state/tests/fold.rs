@@ -74,8 +74,9 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let late = prop_oneof![4 => Just(0_i64), 2 => 0..200_000_i64];
-    let event = (0..2_usize, 0..3_usize, 0..3_u8, -5..20_i32, late, 0..40_000_i64)
-        .prop_map(|(profile, event, product, price, late_ms, pass_ms)| Step::Event { profile, event, product, price, late_ms, pass_ms });
+    let event = (0..2_usize, 0..3_usize, 0..3_u8, -5..20_i32, late, 0..40_000_i64).prop_map(
+        |(profile, event, product, price, late_ms, pass_ms)| Step::Event { profile, event, product, price, late_ms, pass_ms },
+    );
     prop_oneof![
         12 => event,
         1 => (0..2_usize, 10..30_i64, any::<bool>(), 0..5_000_i64).prop_map(|(profile, age, known, pass_ms)| Step::Identify { profile, age, known, pass_ms }),
@@ -128,7 +129,8 @@ impl World {
                     _ => format!(r#"{{"amount":{price}.25}}"#),
                 };
                 let props = def.schema.validate(&json, &self.plan.zone).expect("valid");
-                let occurrence = Occurrence { event: def.slot, version: 1, channel: ChannelSlot(0), props, context: Props::default() };
+                let occurrence =
+                    Occurrence { event: def.slot, version: 1, channel: ChannelSlot(0), props, context: Props::default() };
                 let t = (self.now - late_ms).max(START);
                 let entry = self.entry(profile, t, EntryKind::Event(occurrence));
                 self.apply(profile, entry);
@@ -137,7 +139,13 @@ impl World {
                 self.now += pass_ms;
                 let schema = self.plan.custom_schema().expect("custom traits");
                 let custom = schema.validate(&format!(r#"{{"age":{age}}}"#), &self.plan.zone).expect("valid");
-                let identity = Identity { channel: ChannelSlot(0), kind: "user_id".into(), user_id: format!("u{profile}").into(), is_anonymous: !known, created_at: Millis(self.now) };
+                let identity = Identity {
+                    channel: ChannelSlot(0),
+                    kind: "user_id".into(),
+                    user_id: format!("u{profile}").into(),
+                    is_anonymous: !known,
+                    created_at: Millis(self.now),
+                };
                 let identified = Identified { identities: vec![identity], custom: Some(custom), absorbed: Vec::new() };
                 let entry = self.entry(profile, self.now, EntryKind::Identified(identified));
                 self.apply(profile, entry);
@@ -153,9 +161,20 @@ impl World {
                     return;
                 }
                 let follower = self.profiles.pop().expect("two");
-                let custom = if self.profiles[0].core.custom.is_empty() { follower.core.custom.clone() } else { self.profiles[0].core.custom.clone() };
+                let custom = if self.profiles[0].core.custom.is_empty() {
+                    follower.core.custom.clone()
+                } else {
+                    self.profiles[0].core.custom.clone()
+                };
                 let absorbed = vec![follower.core.id];
-                machine::absorb(&self.plan, &mut self.profiles[0], vec![follower], Millis(self.now), &mut TailOnly, &mut Changes::default());
+                machine::absorb(
+                    &self.plan,
+                    &mut self.profiles[0],
+                    vec![follower],
+                    Millis(self.now),
+                    &mut TailOnly,
+                    &mut Changes::default(),
+                );
                 let identified = Identified { identities: Vec::new(), custom: Some(custom), absorbed };
                 let entry = self.entry(0, self.now, EntryKind::Identified(identified));
                 self.apply(0, entry);
@@ -184,12 +203,8 @@ impl World {
     }
 }
 
-fn cases() -> u32 {
-    std::env::var("LODESTONE_SIM_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// T-22, T-28, T-34, T-53 to T-55, T-96: late, expired, merged, in any order: equal to the fold.
     #[test]

@@ -98,9 +98,7 @@ struct Ring {
 
 impl Ring {
     fn serves(&self, cap: &Cap) -> bool {
-        self.reaction == cap.reaction
-            && Some(self.within_ms) == cap.within_ms
-            && self.channels == cap.channels
+        self.reaction == cap.reaction && Some(self.within_ms) == cap.within_ms && self.channels == cap.channels
     }
 
     fn insert(&mut self, t: Millis) {
@@ -119,32 +117,14 @@ impl Ring {
 impl CapState {
     /// Counts one reaction for the caps of `group` among `caps`. Returns nothing to undo: a reaction that
     /// is taken out of the log again is followed by [`CapState::rebuild`].
-    pub fn record(
-        &mut self,
-        caps: &[Cap],
-        group: Group,
-        reaction: Reaction,
-        channel: ChannelSlot,
-        t: Millis,
-    ) {
+    pub fn record(&mut self, caps: &[Cap], group: Group, reaction: Reaction, channel: ChannelSlot, t: Millis) {
         let key = (reaction, channel);
-        match self
-            .counters
-            .binary_search_by_key(&key, |c| (c.reaction, c.channel))
-        {
+        match self.counters.binary_search_by_key(&key, |c| (c.reaction, c.channel)) {
             Ok(at) => self.counters[at].total += 1,
-            Err(at) => self.counters.insert(
-                at,
-                Counter {
-                    reaction,
-                    channel,
-                    total: 1,
-                },
-            ),
+            Err(at) => self.counters.insert(at, Counter { reaction, channel, total: 1 }),
         }
         for (place, cap) in caps.iter().enumerate() {
-            let windowed =
-                cap.group == group && cap.within_ms.is_some() && cap.counts(reaction, channel);
+            let windowed = cap.group == group && cap.within_ms.is_some() && cap.counts(reaction, channel);
             let same_ring = |other: &Cap| {
                 other.group == group
                     && (other.reaction, other.within_ms) == (cap.reaction, cap.within_ms)
@@ -152,31 +132,23 @@ impl CapState {
             };
             // Two caps that share a ring must not enter the reaction twice.
             if windowed && !caps[..place].iter().any(same_ring) {
-                let keep = caps
-                    .iter()
-                    .filter(|other| same_ring(other))
-                    .map(|other| other.count)
-                    .max();
+                let keep = caps.iter().filter(|other| same_ring(other)).map(|other| other.count).max();
                 self.ring(cap, keep.unwrap_or(cap.count)).insert(t);
             }
         }
     }
 
     fn ring(&mut self, cap: &Cap, keep: u64) -> &mut Ring {
-        let at = self
-            .rings
-            .iter()
-            .position(|ring| ring.serves(cap))
-            .unwrap_or_else(|| {
-                self.rings.push(Ring {
-                    reaction: cap.reaction,
-                    channels: cap.channels.clone(),
-                    within_ms: cap.within_ms.unwrap_or(i64::MAX),
-                    keep: 0,
-                    newest: VecDeque::new(),
-                });
-                self.rings.len() - 1
+        let at = self.rings.iter().position(|ring| ring.serves(cap)).unwrap_or_else(|| {
+            self.rings.push(Ring {
+                reaction: cap.reaction,
+                channels: cap.channels.clone(),
+                within_ms: cap.within_ms.unwrap_or(i64::MAX),
+                keep: 0,
+                newest: VecDeque::new(),
             });
+            self.rings.len() - 1
+        });
         let ring = &mut self.rings[at];
         ring.keep = ring.keep.max(keep);
         ring
@@ -185,9 +157,7 @@ impl CapState {
     /// How many reactions ever were of this kind, in any of `channels` (none named: any).
     #[must_use]
     pub fn total(&self, reaction: Reaction, channels: &[ChannelSlot]) -> u64 {
-        let wanted = |c: &&Counter| {
-            c.reaction == reaction && (channels.is_empty() || channels.contains(&c.channel))
-        };
+        let wanted = |c: &&Counter| c.reaction == reaction && (channels.is_empty() || channels.contains(&c.channel));
         self.counters.iter().filter(wanted).map(|c| c.total).sum()
     }
 
@@ -195,11 +165,7 @@ impl CapState {
     /// stop there.
     #[must_use]
     pub fn used(&self, cap: &Cap, now: Millis) -> u64 {
-        if cap.within_ms.is_some() {
-            self.in_window(cap, now).len() as u64
-        } else {
-            self.total(cap.reaction, &cap.channels)
-        }
+        if cap.within_ms.is_some() { self.in_window(cap, now).len() as u64 } else { self.total(cap.reaction, &cap.channels) }
     }
 
     /// Whether `cap` lets through, with `reserved` more reactions under way, and when it opens again by
@@ -216,27 +182,18 @@ impl CapState {
         let until = match cap.within_ms {
             Some(within_ms) if cap.count > 0 && excess <= used => {
                 let mut window = self.in_window(cap, now);
-                let last = usize::try_from(excess - 1)
-                    .ok()
-                    .and_then(|nth| window.nth(nth));
+                let last = usize::try_from(excess - 1).ok().and_then(|nth| window.nth(nth));
                 last.map_or(Millis::MAX, |t| t.plus(within_ms))
             }
             _ => Millis::MAX,
         };
-        Truth {
-            holds: false,
-            until,
-        }
+        Truth { holds: false, until }
     }
 
     /// The instants that `cap` counts now, oldest first.
     fn in_window(&self, cap: &Cap, now: Millis) -> std::collections::vec_deque::Iter<'_, Millis> {
         static NONE: VecDeque<Millis> = VecDeque::new();
-        let newest = self
-            .rings
-            .iter()
-            .find(|ring| ring.serves(cap))
-            .map_or(&NONE, |ring| &ring.newest);
+        let newest = self.rings.iter().find(|ring| ring.serves(cap)).map_or(&NONE, |ring| &ring.newest);
         let within_ms = cap.within_ms.unwrap_or(i64::MAX);
         newest.range(newest.partition_point(|t| t.plus(within_ms) <= now)..)
     }
@@ -246,25 +203,15 @@ impl CapState {
     /// the log.
     #[must_use]
     pub fn covers(&self, caps: &[Cap], group: Group) -> bool {
-        caps.iter()
-            .filter(|cap| cap.group == group && cap.within_ms.is_some())
-            .all(|cap| {
-                let held = self
-                    .rings
-                    .iter()
-                    .find(|ring| ring.serves(cap))
-                    .map_or(0, |ring| ring.newest.len() as u64);
-                held >= cap.count.min(self.total(cap.reaction, &cap.channels))
-            })
+        caps.iter().filter(|cap| cap.group == group && cap.within_ms.is_some()).all(|cap| {
+            let held = self.rings.iter().find(|ring| ring.serves(cap)).map_or(0, |ring| ring.newest.len() as u64);
+            held >= cap.count.min(self.total(cap.reaction, &cap.channels))
+        })
     }
 
     /// The tally of a log, in any order.
     #[must_use]
-    pub fn rebuild(
-        caps: &[Cap],
-        group: Group,
-        reactions: impl IntoIterator<Item = (Reaction, ChannelSlot, Millis)>,
-    ) -> Self {
+    pub fn rebuild(caps: &[Cap], group: Group, reactions: impl IntoIterator<Item = (Reaction, ChannelSlot, Millis)>) -> Self {
         let mut state = Self::default();
         for (reaction, channel, t) in reactions {
             state.record(caps, group, reaction, channel, t);
@@ -277,18 +224,14 @@ impl CapState {
     pub fn merge(&mut self, other: &Self) {
         for counter in &other.counters {
             let key = (counter.reaction, counter.channel);
-            match self
-                .counters
-                .binary_search_by_key(&key, |c| (c.reaction, c.channel))
-            {
+            match self.counters.binary_search_by_key(&key, |c| (c.reaction, c.channel)) {
                 Ok(at) => self.counters[at].total += counter.total,
                 Err(at) => self.counters.insert(at, counter.clone()),
             }
         }
         for theirs in &other.rings {
             let same = |ours: &&mut Ring| {
-                (ours.reaction, ours.within_ms) == (theirs.reaction, theirs.within_ms)
-                    && ours.channels == theirs.channels
+                (ours.reaction, ours.within_ms) == (theirs.reaction, theirs.within_ms) && ours.channels == theirs.channels
             };
             match self.rings.iter_mut().find(same) {
                 Some(ours) => {
@@ -310,9 +253,7 @@ impl CapState {
 
     /// All counters, by kind and channel.
     pub fn counters(&self) -> impl Iterator<Item = (Reaction, ChannelSlot, u64)> {
-        self.counters
-            .iter()
-            .map(|c| (c.reaction, c.channel, c.total))
+        self.counters.iter().map(|c| (c.reaction, c.channel, c.total))
     }
 }
 

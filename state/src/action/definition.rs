@@ -54,28 +54,17 @@ impl ActionType {
     ///
     /// # Errors
     /// `None`, with everything that is wrong pushed to `issues`.
-    pub fn compile(
-        json: &Json,
-        resolve: &dyn Resolve,
-        pointer: &str,
-        issues: &mut Vec<Issue>,
-    ) -> Option<Self> {
+    pub fn compile(json: &Json, resolve: &dyn Resolve, pointer: &str, issues: &mut Vec<Issue>) -> Option<Self> {
         let before = issues.len();
         let node = Node::new(json, pointer);
         let name = node.text("name", issues).unwrap_or_default();
         if name.is_empty() {
             issues.push(field_issue(&node, "name", "name is required"));
         }
-        let version = node
-            .int("version", 1..=i64::from(u32::MAX), issues)
-            .unwrap_or(1);
+        let version = node.int("version", 1..=i64::from(u32::MAX), issues).unwrap_or(1);
         let defaults = properties::entries(&node, resolve, issues);
         let read = issues.len() == before;
-        read.then(|| Self {
-            name: name.into(),
-            version: u32::try_from(version).unwrap_or(1),
-            defaults,
-        })
+        read.then(|| Self { name: name.into(), version: u32::try_from(version).unwrap_or(1), defaults })
     }
 }
 
@@ -141,14 +130,8 @@ impl ActionDef {
     ) -> Option<Self> {
         let before = issues.len();
         let node = Node::new(json, pointer);
-        let states = [
-            ("inactive", State::Inactive),
-            ("staging", State::Staging),
-            ("active", State::Active),
-        ];
-        let state = node
-            .word("state", &states, issues)
-            .unwrap_or(State::Inactive);
+        let states = [("inactive", State::Inactive), ("staging", State::Staging), ("active", State::Active)];
+        let state = node.word("state", &states, issues).unwrap_or(State::Inactive);
         let tags = node.texts("tags", issues);
         let own = properties::entries(&node, resolve, issues);
         let caps = caps(&node, resolve, issues);
@@ -165,35 +148,19 @@ impl ActionDef {
             type_name: kind.name.clone(),
             type_version: kind.version,
             tags: tags.into_iter().map(Into::into).collect(),
-            priority: node
-                .int("priority", i64::MIN..=i64::MAX, issues)
-                .unwrap_or(0),
-            slot: node
-                .text("slot", issues)
-                .filter(|slot| !slot.is_empty())
-                .map(Into::into),
+            priority: node.int("priority", i64::MIN..=i64::MAX, issues).unwrap_or(0),
+            slot: node.text("slot", issues).filter(|slot| !slot.is_empty()).map(Into::into),
             created_at: created_at(&node, zone, issues),
             time: TimeRange::compile(&targeting, zone, issues),
-            on_event: targeting
-                .texts("onEvent", issues)
-                .into_iter()
-                .map(event)
-                .collect(),
-            audiences: targeting
-                .texts("audiences", issues)
-                .into_iter()
-                .map(audience)
-                .collect(),
+            on_event: targeting.texts("onEvent", issues).into_iter().map(event).collect(),
+            audiences: targeting.texts("audiences", issues).into_iter().map(audience).collect(),
             traits: trait_conditions(&targeting, resolve, zone, issues),
             context: context_conditions(&targeting, &channels, resolve, zone, issues),
             channels: channels.into(),
             caps,
             properties: Properties::merge(&kind.defaults, own),
             test_users,
-            accept_grace_ms: node
-                .int("acceptGraceSec", 0..=31_536_000, issues)
-                .unwrap_or(0)
-                * 1000,
+            accept_grace_ms: node.int("acceptGraceSec", 0..=31_536_000, issues).unwrap_or(0) * 1000,
         };
         (issues.len() == before).then_some(def)
     }
@@ -201,9 +168,7 @@ impl ActionDef {
     /// Everything about the person and the connection that it reads: conditions and placeholders,
     /// repeats included. Audiences stand in [`ActionDef::audiences`].
     pub fn sources(&self, f: &mut impl FnMut(&Source)) {
-        self.traits
-            .iter()
-            .for_each(|condition| condition.expr.sources(f));
+        self.traits.iter().for_each(|condition| condition.expr.sources(f));
         self.context.iter().for_each(|(_, expr)| expr.sources(f));
         self.properties.sources(f);
     }
@@ -229,13 +194,7 @@ impl ActionDef {
     /// Counts a logged reaction for the person's caps. Reactions of test users do not count.
     pub fn count_reaction(&self, state: &mut CapState, reacted: &Reacted, t: Millis) {
         if !reacted.test {
-            state.record(
-                &self.caps,
-                Group::User,
-                reacted.reaction,
-                reacted.channel,
-                t,
-            );
+            state.record(&self.caps, Group::User, reacted.reaction, reacted.channel, t);
         }
     }
 

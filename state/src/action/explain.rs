@@ -54,15 +54,8 @@ impl ActionDef {
     pub fn explain(&self, view: &View<'_>) -> Explanation {
         let decision = self.decide(view, false);
         let tester = self.tester(view);
-        let skip = tester
-            == (Tester::Yes {
-                skip_targeting: true,
-            });
-        let mut steps = vec![
-            self.state_step(),
-            self.channel_step(view),
-            test_user_step(tester),
-        ];
+        let skip = tester == (Tester::Yes { skip_targeting: true });
+        let mut steps = vec![self.state_step(), self.channel_step(view), test_user_step(tester)];
         let asked = [
             self.time_step(view),
             self.traits_step(view, true),
@@ -71,21 +64,8 @@ impl ActionDef {
             self.audience_step(view),
             self.capping_step(view),
         ];
-        steps.extend(asked.into_iter().map(|step| {
-            if skip {
-                Step {
-                    state: Outcome::Skipped,
-                    ..step
-                }
-            } else {
-                step
-            }
-        }));
-        Explanation {
-            display: decision.eligible,
-            until: stands(decision.until),
-            steps,
-        }
+        steps.extend(asked.into_iter().map(|step| if skip { Step { state: Outcome::Skipped, ..step } } else { step }));
+        Explanation { display: decision.eligible, until: stands(decision.until), steps }
     }
 
     fn state_step(&self) -> Step {
@@ -94,11 +74,7 @@ impl ActionDef {
             State::Staging => "staging",
             State::Active => "active",
         };
-        step(
-            "Action State",
-            self.state != State::Inactive,
-            format!("the action is {word}"),
-        )
+        step("Action State", self.state != State::Inactive, format!("the action is {word}"))
     }
 
     fn channel_step(&self, view: &View<'_>) -> Step {
@@ -125,41 +101,21 @@ impl ActionDef {
     }
 
     fn traits_step(&self, view: &View<'_>, computed: bool) -> Step {
-        let name = if computed {
-            "Computedtrait Conditions"
-        } else {
-            "Customtrait Conditions"
-        };
-        let exprs = self
-            .traits
-            .iter()
-            .filter(|condition| condition.computed == computed)
-            .map(|condition| &condition.expr);
+        let name = if computed { "Computedtrait Conditions" } else { "Customtrait Conditions" };
+        let exprs = self.traits.iter().filter(|condition| condition.computed == computed).map(|condition| &condition.expr);
         conditions_step(name, exprs, view)
     }
 
     fn context_step(&self, view: &View<'_>) -> Step {
-        let here = self
-            .context
-            .iter()
-            .filter(|(channel, _)| *channel == view.channel)
-            .map(|(_, expr)| expr);
+        let here = self.context.iter().filter(|(channel, _)| *channel == view.channel).map(|(_, expr)| expr);
         conditions_step("Context Conditions", here, view)
     }
 
     fn audience_step(&self, view: &View<'_>) -> Step {
-        let member_of = self
-            .audiences
-            .iter()
-            .flatten()
-            .filter(|audience| view.person.member(**audience))
-            .count();
+        let member_of = self.audiences.iter().flatten().filter(|audience| view.person.member(**audience)).count();
         let info = match (self.audiences.len(), member_of) {
             (0, _) => "no audience is asked for".to_owned(),
-            (n, member_of) => format!(
-                "member of {member_of} of {n} audience{}, one is needed",
-                plural(n)
-            ),
+            (n, member_of) => format!("member of {member_of} of {n} audience{}, one is needed", plural(n)),
         };
         step("Audience", self.in_audience(view), info)
     }
@@ -171,71 +127,42 @@ impl ActionDef {
             let open = self.cap_open(cap, view);
             holds &= open.holds;
             let used = match cap.group {
-                Group::User => view
-                    .person
-                    .caps(view.action)
-                    .map_or(0, |caps| caps.used(cap, view.now)),
+                Group::User => view.person.caps(view.action).map_or(0, |caps| caps.used(cap, view.now)),
                 Group::All => view.totals.used(view.action, cap, view.now),
             };
             let opens = match stands(open.until) {
                 Some(until) if !open.holds => format!(", opens at {}", format_instant(until)),
                 _ => String::new(),
             };
-            told.push(format!(
-                "{} by {}: {used} of {}{opens}",
-                reaction_word(cap.reaction),
-                cap.group.word(),
-                cap.count
-            ));
+            told.push(format!("{} by {}: {used} of {}{opens}", reaction_word(cap.reaction), cap.group.word(), cap.count));
         }
-        let info = if told.is_empty() {
-            "no caps".to_owned()
-        } else {
-            told.join("; ")
-        };
+        let info = if told.is_empty() { "no caps".to_owned() } else { told.join("; ") };
         step("Capping", holds, info)
     }
 }
 
 fn step(name: &'static str, holds: bool, info: String) -> Step {
-    Step {
-        name,
-        state: if holds { Outcome::Pass } else { Outcome::Fail },
-        info,
-        clauses: Vec::new(),
-    }
+    Step { name, state: if holds { Outcome::Pass } else { Outcome::Fail }, info, clauses: Vec::new() }
 }
 
 fn test_user_step(tester: Tester) -> Step {
     let (holds, info) = match tester {
         Tester::NotAsked => (true, "only asked in staging"),
         Tester::No => (false, "not a test user in this channel"),
-        Tester::Yes {
-            skip_targeting: true,
-        } => (true, "a test user who skips targeting"),
-        Tester::Yes {
-            skip_targeting: false,
-        } => (true, "a test user"),
+        Tester::Yes { skip_targeting: true } => (true, "a test user who skips targeting"),
+        Tester::Yes { skip_targeting: false } => (true, "a test user"),
     };
     step("Test User", holds, info.to_owned())
 }
 
-fn conditions_step<'e>(
-    name: &'static str,
-    exprs: impl Iterator<Item = &'e Expr>,
-    view: &View<'_>,
-) -> Step {
+fn conditions_step<'e>(name: &'static str, exprs: impl Iterator<Item = &'e Expr>, view: &View<'_>) -> Step {
     let clauses: Vec<_> = exprs.map(|expr| expr.explain(view, view.now)).collect();
     let held = clauses.iter().filter(|clause| clause.holds).count();
     let info = match clauses.len() {
         0 => "no conditions".to_owned(),
         n => format!("{held} of {n} condition{} hold", plural(n)),
     };
-    Step {
-        clauses,
-        ..step(name, true, info)
-    }
-    .settle()
+    Step { clauses, ..step(name, true, info) }.settle()
 }
 
 impl Step {

@@ -19,10 +19,7 @@ pub(super) fn field_issue(node: &Node<'_>, key: &str, message: impl Into<String>
 
 impl<'a> Node<'a> {
     pub(super) fn new(json: &'a Json, pointer: impl Into<String>) -> Self {
-        Self {
-            json,
-            pointer: pointer.into(),
-        }
+        Self { json, pointer: pointer.into() }
     }
 
     pub(super) fn at(&self, key: &str) -> String {
@@ -38,21 +35,11 @@ impl<'a> Node<'a> {
         self.json.get(key).filter(|json| !json.is_null())
     }
 
-    fn typed<T>(
-        &self,
-        key: &str,
-        wanted: &str,
-        read: fn(&'a Json) -> Option<T>,
-        issues: &mut Vec<Issue>,
-    ) -> Option<T> {
+    fn typed<T>(&self, key: &str, wanted: &str, read: fn(&'a Json) -> Option<T>, issues: &mut Vec<Issue>) -> Option<T> {
         let json = self.get(key)?;
         let value = read(json);
         if value.is_none() {
-            issues.push(field_issue(
-                self,
-                key,
-                format!("{key} must be {wanted}, not {json}"),
-            ));
+            issues.push(field_issue(self, key, format!("{key} must be {wanted}, not {json}")));
         }
         value
     }
@@ -62,21 +49,13 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn flag(&self, key: &str, issues: &mut Vec<Issue>) -> bool {
-        self.typed(key, "true or false", Json::as_bool, issues)
-            .unwrap_or(false)
+        self.typed(key, "true or false", Json::as_bool, issues).unwrap_or(false)
     }
 
     /// A whole number within `range`; `3.0` is one.
-    pub(super) fn int(
-        &self,
-        key: &str,
-        range: std::ops::RangeInclusive<i64>,
-        issues: &mut Vec<Issue>,
-    ) -> Option<i64> {
+    pub(super) fn int(&self, key: &str, range: std::ops::RangeInclusive<i64>, issues: &mut Vec<Issue>) -> Option<i64> {
         let json = self.get(key)?;
-        let value = json
-            .as_i64()
-            .or_else(|| json.as_f64().and_then(crate::value::whole));
+        let value = json.as_i64().or_else(|| json.as_f64().and_then(crate::value::whole));
         let value = value.filter(|value| range.contains(value));
         if value.is_none() {
             let (low, high) = range.into_inner();
@@ -88,20 +67,14 @@ impl<'a> Node<'a> {
 
     pub(super) fn object(&self, key: &str, issues: &mut Vec<Issue>) -> Option<Node<'a>> {
         let wanted = |json: &'a Json| json.is_object().then_some(json);
-        self.typed(key, "an object", wanted, issues)
-            .map(|json| Node::new(json, self.at(key)))
+        self.typed(key, "an object", wanted, issues).map(|json| Node::new(json, self.at(key)))
     }
 
     /// The entries of a list; none if it is absent.
     pub(super) fn list(&self, key: &str, issues: &mut Vec<Issue>) -> Vec<Node<'a>> {
-        let list = self
-            .typed(key, "a list", Json::as_array, issues)
-            .map_or(&[][..], Vec::as_slice);
+        let list = self.typed(key, "a list", Json::as_array, issues).map_or(&[][..], Vec::as_slice);
         let pointer = self.at(key);
-        list.iter()
-            .enumerate()
-            .map(|(i, json)| Node::new(json, format!("{pointer}/{i}")))
-            .collect()
+        list.iter().enumerate().map(|(i, json)| Node::new(json, format!("{pointer}/{i}"))).collect()
     }
 
     /// The entries of a list of objects.
@@ -110,10 +83,7 @@ impl<'a> Node<'a> {
         nodes.retain(|node| {
             let fits = node.json.is_object();
             if !fits {
-                issues.push(node.issue(format!(
-                    "an entry of {key} must be an object, not {}",
-                    node.json
-                )));
+                issues.push(node.issue(format!("an entry of {key} must be an object, not {}", node.json)));
             }
             fits
         });
@@ -126,47 +96,25 @@ impl<'a> Node<'a> {
         for node in self.list(key, issues) {
             match node.json.as_str() {
                 Some(text) => texts.push(text),
-                None => issues
-                    .push(node.issue(format!("an entry of {key} must be text, not {}", node.json))),
+                None => issues.push(node.issue(format!("an entry of {key} must be text, not {}", node.json))),
             }
         }
         texts
     }
 
     /// A word out of a closed list.
-    pub(super) fn word<T: Copy>(
-        &self,
-        key: &str,
-        words: &[(&str, T)],
-        issues: &mut Vec<Issue>,
-    ) -> Option<T> {
+    pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)], issues: &mut Vec<Issue>) -> Option<T> {
         let text = self.text(key, issues)?;
-        let found = words
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, value)| *value);
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
-            let known = words
-                .iter()
-                .map(|(word, _)| *word)
-                .collect::<Vec<_>>()
-                .join(", ");
-            issues.push(field_issue(
-                self,
-                key,
-                format!("{key} {text:?} is none of {known}"),
-            ));
+            let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            issues.push(field_issue(self, key, format!("{key} {text:?} is none of {known}")));
         }
         found
     }
 
     /// A word that must be there.
-    pub(super) fn required_word<T: Copy>(
-        &self,
-        key: &str,
-        words: &[(&str, T)],
-        issues: &mut Vec<Issue>,
-    ) -> Option<T> {
+    pub(super) fn required_word<T: Copy>(&self, key: &str, words: &[(&str, T)], issues: &mut Vec<Issue>) -> Option<T> {
         if self.get(key).is_none() {
             issues.push(field_issue(self, key, format!("{key} is required")));
         }

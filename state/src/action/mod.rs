@@ -30,10 +30,7 @@ pub use explain::{Explanation, Outcome, Step};
 pub use properties::{PROPERTIES_MAX, Properties};
 pub use targeting::{Admitted, Decision, Person, Proof, Reason, Refusal, View};
 pub use time_range::TimeRange;
-pub use totals::{
-    Capped, Claim, Committed, Expired, HOLD_MS, NoTotals, Reservation, TotalCaps, Totals,
-    TotalsSnapshot,
-};
+pub use totals::{Capped, Claim, Committed, Expired, HOLD_MS, NoTotals, Reservation, TotalCaps, Totals, TotalsSnapshot};
 
 use crate::event::Reaction;
 use crate::expr::Resolve;
@@ -45,16 +42,9 @@ use crate::issue::Issue;
 const NO_CHANNEL: ChannelSlot = ChannelSlot(u16::MAX);
 
 /// The channels of a definition's list, sorted. Whether all names exist is the catalog's to check.
-fn channel_list(
-    node: &json::Node<'_>,
-    resolve: &dyn Resolve,
-    issues: &mut Vec<Issue>,
-) -> Vec<ChannelSlot> {
+fn channel_list(node: &json::Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Vec<ChannelSlot> {
     let names = node.texts("channels", issues);
-    let mut slots: Vec<_> = names
-        .into_iter()
-        .map(|name| resolve.channel(name).unwrap_or(NO_CHANNEL))
-        .collect();
+    let mut slots: Vec<_> = names.into_iter().map(|name| resolve.channel(name).unwrap_or(NO_CHANNEL)).collect();
     slots.sort_unstable();
     slots.dedup();
     slots

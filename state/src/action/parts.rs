@@ -21,11 +21,7 @@ pub(super) fn created_at(node: &Node<'_>, zone: &Zone, issues: &mut Vec<Issue>) 
     };
     parse_instant(text, zone).map_or_else(
         || {
-            issues.push(field_issue(
-                node,
-                "createdAt",
-                format!("createdAt is an instant, not {text:?}"),
-            ));
+            issues.push(field_issue(node, "createdAt", format!("createdAt is an instant, not {text:?}")));
             Millis(0)
         },
         crate::time::DateTimeLit::start,
@@ -35,61 +31,31 @@ pub(super) fn created_at(node: &Node<'_>, zone: &Zone, issues: &mut Vec<Issue>) 
 pub(super) fn caps(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Box<[Cap]> {
     let nodes = node.objects("capping", issues);
     if nodes.len() > CAPS_MAX {
-        issues.push(field_issue(
-            node,
-            "capping",
-            format!("{} caps, limit is {CAPS_MAX}", nodes.len()),
-        ));
+        issues.push(field_issue(node, "capping", format!("{} caps, limit is {CAPS_MAX}", nodes.len())));
     }
-    nodes
-        .iter()
-        .filter_map(|node| cap(node, resolve, issues))
-        .collect()
+    nodes.iter().filter_map(|node| cap(node, resolve, issues)).collect()
 }
 
 fn cap(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Option<Cap> {
     let reaction = node.required_word("event", &REACTIONS, issues);
-    let group = node.required_word(
-        "group",
-        &[("user", Group::User), ("all", Group::All)],
-        issues,
-    );
+    let group = node.required_word("group", &[("user", Group::User), ("all", Group::All)], issues);
     let count = node.int("count", 0..=i64::MAX, issues);
     if node.get("count").is_none() {
         issues.push(field_issue(node, "count", "count is required"));
     }
     let within = node.int("within", 0..=i64::MAX, issues).unwrap_or(0);
-    let units = [
-        ("seconds", 1000),
-        ("minutes", 60_000),
-        ("hours", 3_600_000),
-        ("days", DAY_MS),
-    ];
+    let units = [("seconds", 1000), ("minutes", 60_000), ("hours", 3_600_000), ("days", DAY_MS)];
     let unit_ms = node.word("withinUnit", &units, issues).unwrap_or(DAY_MS);
     let within_ms = within.saturating_mul(unit_ms);
     if within_ms > WITHIN_MAX_MS {
-        issues.push(field_issue(
-            node,
-            "within",
-            "within is longer than 100 years; 0 stands for ever",
-        ));
+        issues.push(field_issue(node, "within", "within is longer than 100 years; 0 stands for ever"));
     }
     let count = u64::try_from(count?).ok()?;
     if within_ms > 0 && count > RING_MAX {
-        issues.push(field_issue(
-            node,
-            "count",
-            format!("count within a time is at most {RING_MAX}, not {count}"),
-        ));
+        issues.push(field_issue(node, "count", format!("count within a time is at most {RING_MAX}, not {count}")));
     }
     let channels = channel_list(node, resolve, issues).into();
-    Some(Cap {
-        reaction: reaction?,
-        group: group?,
-        count,
-        within_ms: (within_ms > 0).then_some(within_ms),
-        channels,
-    })
+    Some(Cap { reaction: reaction?, group: group?, count, within_ms: (within_ms > 0).then_some(within_ms), channels })
 }
 
 #[derive(Clone, Copy)]
@@ -104,10 +70,7 @@ pub(super) fn hooks(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Iss
     for hook in node.objects("hooks", issues) {
         hook.required_word("event", &REACTIONS, issues);
         channel_list(&hook, resolve, issues);
-        let kinds = [
-            ("execute_webhook", HookKind::Webhook),
-            ("track_event", HookKind::TrackEvent),
-        ];
+        let kinds = [("execute_webhook", HookKind::Webhook), ("track_event", HookKind::TrackEvent)];
         let kind = hook.required_word("type", &kinds, issues);
         let properties = hook.object("properties", issues);
         let required = match kind {
@@ -115,28 +78,16 @@ pub(super) fn hooks(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Iss
             Some(HookKind::TrackEvent) => "eventId",
             None => continue,
         };
-        let given = properties
-            .as_ref()
-            .and_then(|properties| properties.text(required, issues));
+        let given = properties.as_ref().and_then(|properties| properties.text(required, issues));
         if given.unwrap_or_default().is_empty() {
             let pointer = format!("{}/properties/{required}", hook.pointer);
-            issues.push(Issue::new(
-                pointer,
-                INVALID,
-                format!("{required} is required"),
-            ));
+            issues.push(Issue::new(pointer, INVALID, format!("{required} is required")));
         }
         if let (Some(HookKind::Webhook), Some(properties)) = (kind, &properties) {
             properties.flag("returnResult", issues);
-            let params = properties
-                .text("params", issues)
-                .filter(|text| !text.is_empty());
+            let params = properties.text("params", issues).filter(|text| !text.is_empty());
             if params.is_some_and(|text| serde_json::from_str::<Json>(text).is_err()) {
-                issues.push(field_issue(
-                    properties,
-                    "params",
-                    "params is JSON in a text",
-                ));
+                issues.push(field_issue(properties, "params", "params is JSON in a text"));
             }
         }
         let message = "hooks are not run by this version; remove them, or the action would not do what it says";
@@ -144,11 +95,7 @@ pub(super) fn hooks(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Iss
     }
 }
 
-pub(super) fn test_users(
-    node: &Node<'_>,
-    resolve: &dyn Resolve,
-    issues: &mut Vec<Issue>,
-) -> Box<[TestUser]> {
+pub(super) fn test_users(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Box<[TestUser]> {
     let mut users = Vec::new();
     for user in node.objects("testUsers", issues) {
         let user_id = user.text("userId", issues).unwrap_or_default();
@@ -176,10 +123,7 @@ pub(super) fn trait_conditions(
         let expr = condition(item, Place::ActionTrait, resolve, zone, issues)?;
         let mut computed = false;
         leaves(item.json, &mut |leaf| {
-            computed |= leaf
-                .get("source")
-                .and_then(Json::as_str)
-                .is_some_and(|source| source.starts_with("computed"));
+            computed |= leaf.get("source").and_then(Json::as_str).is_some_and(|source| source.starts_with("computed"));
         });
         Some(TraitCondition { computed, expr })
     };
@@ -199,11 +143,7 @@ pub(super) fn context_conditions(
     for item in condition_list(targeting, "contextConditions", issues) {
         let mut named: Vec<&str> = Vec::new();
         leaves(item.json, &mut |leaf| {
-            named.extend(
-                leaf.get("channel")
-                    .and_then(Json::as_str)
-                    .filter(|name| !name.is_empty()),
-            );
+            named.extend(leaf.get("channel").and_then(Json::as_str).filter(|name| !name.is_empty()));
         });
         named.dedup();
         let places = match named[..] {
@@ -216,21 +156,11 @@ pub(super) fn context_conditions(
             }
         };
         // Also what no channel will ask is checked, once.
-        let checked = if places.is_empty() {
-            vec![super::NO_CHANNEL]
-        } else {
-            places
-        };
+        let checked = if places.is_empty() { vec![super::NO_CHANNEL] } else { places };
         for (nth, channel) in checked.into_iter().enumerate() {
             let mut again = Vec::new();
             let found = if nth == 0 { &mut *issues } else { &mut again };
-            if let Some(expr) = condition(
-                &item,
-                Place::ActionContext { channel },
-                resolve,
-                zone,
-                found,
-            ) {
+            if let Some(expr) = condition(&item, Place::ActionContext { channel }, resolve, zone, found) {
                 compiled.push((channel, expr));
             }
         }
@@ -241,36 +171,17 @@ pub(super) fn context_conditions(
 fn condition_list<'a>(targeting: &Node<'a>, key: &str, issues: &mut Vec<Issue>) -> Vec<Node<'a>> {
     let items = targeting.list(key, issues);
     let mut count = 0;
-    items
-        .iter()
-        .for_each(|item| leaves(item.json, &mut |_| count += 1));
+    items.iter().for_each(|item| leaves(item.json, &mut |_| count += 1));
     if count > LEAVES_MAX {
-        issues.push(field_issue(
-            targeting,
-            key,
-            format!("{count} clauses, limit is {LEAVES_MAX}"),
-        ));
+        issues.push(field_issue(targeting, key, format!("{count} clauses, limit is {LEAVES_MAX}")));
     }
     items
 }
 
 /// Compiles one entry of a list with the pointer that it has there.
-fn condition(
-    item: &Node<'_>,
-    place: Place<'_>,
-    resolve: &dyn Resolve,
-    zone: &Zone,
-    issues: &mut Vec<Issue>,
-) -> Option<Expr> {
+fn condition(item: &Node<'_>, place: Place<'_>, resolve: &dyn Resolve, zone: &Zone, issues: &mut Vec<Issue>) -> Option<Expr> {
     let mut found = Vec::new();
-    let expr = compile(
-        std::slice::from_ref(item.json),
-        place,
-        resolve,
-        zone,
-        "",
-        &mut found,
-    );
+    let expr = compile(std::slice::from_ref(item.json), place, resolve, zone, "", &mut found);
     issues.extend(found.into_iter().map(|mut issue| {
         let inside = issue.pointer.strip_prefix("/0").unwrap_or_default();
         issue.pointer = format!("{}{inside}", item.pointer);
@@ -281,10 +192,7 @@ fn condition(
 
 /// Calls `f` with every clause under a condition or group.
 fn leaves<'a>(json: &'a Json, f: &mut dyn FnMut(&'a Json)) {
-    let mut groups = ["any", "all", "not"]
-        .into_iter()
-        .filter_map(|group| json.get(group))
-        .peekable();
+    let mut groups = ["any", "all", "not"].into_iter().filter_map(|group| json.get(group)).peekable();
     if groups.peek().is_none() {
         return f(json);
     }

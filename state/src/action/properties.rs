@@ -44,20 +44,13 @@ pub struct Properties(Box<[(ChannelSlot, Named)]>);
 type Named = Box<[(CompactString, Content)]>;
 
 /// Reads a list of properties.
-pub(super) fn entries(
-    node: &Node<'_>,
-    resolve: &dyn Resolve,
-    issues: &mut Vec<Issue>,
-) -> Vec<Entry> {
+pub(super) fn entries(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Vec<Entry> {
     let nodes = node.objects("properties", issues);
     if nodes.len() > PROPERTIES_MAX {
         let message = format!("{} properties, limit is {PROPERTIES_MAX}", nodes.len());
         issues.push(Issue::new(node.at("properties"), INVALID, message));
     }
-    nodes
-        .iter()
-        .filter_map(|node| entry(node, resolve, issues))
-        .collect()
+    nodes.iter().filter_map(|node| entry(node, resolve, issues)).collect()
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -68,11 +61,7 @@ enum Kind {
 }
 
 fn entry(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Option<Entry> {
-    let kinds = [
-        ("text", Kind::Text),
-        ("custom_trait", Kind::Custom),
-        ("computed_trait", Kind::Computed),
-    ];
+    let kinds = [("text", Kind::Text), ("custom_trait", Kind::Custom), ("computed_trait", Kind::Computed)];
     let kind = node.required_word("type", &kinds, issues);
     let name = node.text("name", issues).filter(|name| !name.is_empty());
     if name.is_none() {
@@ -81,47 +70,25 @@ fn entry(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Opt
     let channels = channel_list(node, resolve, issues).into();
     let omit_missing = node.flag("omitMissing", issues);
     let content = match kind? {
-        Kind::Text => Content::Fixed(
-            node.get("value")
-                .map_or_else(|| "".into(), Value::from_json),
-        ),
+        Kind::Text => Content::Fixed(node.get("value").map_or_else(|| "".into(), Value::from_json)),
         kind => {
             let key = node.text("sourceKey", issues).unwrap_or_default();
             if key.is_empty() {
-                issues.push(Issue::new(
-                    node.at("sourceKey"),
-                    INVALID,
-                    "sourceKey names the trait to fill in",
-                ));
+                issues.push(Issue::new(node.at("sourceKey"), INVALID, "sourceKey names the trait to fill in"));
             }
             let (source, known) = match kind {
-                Kind::Custom => (
-                    resolve.custom_path(key).map(Source::Custom),
-                    resolve.custom_type(key),
-                ),
+                Kind::Custom => (resolve.custom_path(key).map(Source::Custom), resolve.custom_type(key)),
                 _ => match resolve.computed(key) {
                     Some((slot, data_type)) => (Some(Source::Computed(slot)), Some(data_type)),
                     None => (None, None),
                 },
             };
             let named = node.text("sourceType", issues).unwrap_or_default();
-            let wanted = if named.is_empty() {
-                known
-            } else {
-                DataType::parse(named).or(known)
-            };
-            Content::Trait {
-                source,
-                wanted,
-                omit_missing,
-            }
+            let wanted = if named.is_empty() { known } else { DataType::parse(named).or(known) };
+            Content::Trait { source, wanted, omit_missing }
         }
     };
-    Some(Entry {
-        name: name?.into(),
-        channels,
-        content,
-    })
+    Some(Entry { name: name?.into(), channels, content })
 }
 
 impl Properties {
@@ -130,18 +97,11 @@ impl Properties {
     pub(super) fn merge(defaults: &[Entry], own: Vec<Entry>) -> Self {
         let mut channels: Vec<(ChannelSlot, Vec<(CompactString, Content)>)> = Vec::new();
         for entry in defaults.iter().chain(&own) {
-            for channel in entry
-                .channels
-                .iter()
-                .filter(|channel| **channel != NO_CHANNEL)
-            {
-                let at = channels
-                    .iter()
-                    .position(|(other, _)| other == channel)
-                    .unwrap_or_else(|| {
-                        channels.push((*channel, Vec::new()));
-                        channels.len() - 1
-                    });
+            for channel in entry.channels.iter().filter(|channel| **channel != NO_CHANNEL) {
+                let at = channels.iter().position(|(other, _)| other == channel).unwrap_or_else(|| {
+                    channels.push((*channel, Vec::new()));
+                    channels.len() - 1
+                });
                 let list = &mut channels[at].1;
                 match list.iter_mut().find(|(name, _)| *name == entry.name) {
                     Some((_, content)) => *content = entry.content.clone(),
@@ -149,49 +109,27 @@ impl Properties {
                 }
             }
         }
-        Self(
-            channels
-                .into_iter()
-                .map(|(channel, list)| (channel, list.into()))
-                .collect(),
-        )
+        Self(channels.into_iter().map(|(channel, list)| (channel, list.into())).collect())
     }
 
     /// What is sent in `channel`, with placeholders filled.
     #[must_use]
-    pub fn render<F: Facts + ?Sized>(
-        &self,
-        channel: ChannelSlot,
-        facts: &F,
-    ) -> Vec<(CompactString, Value)> {
-        let list = self
-            .0
-            .iter()
-            .find(|(other, _)| *other == channel)
-            .map_or(&[][..], |(_, list)| list);
-        list.iter()
-            .filter_map(|(name, content)| Some((name.clone(), content.render(facts)?)))
-            .collect()
+    pub fn render<F: Facts + ?Sized>(&self, channel: ChannelSlot, facts: &F) -> Vec<(CompactString, Value)> {
+        let list = self.0.iter().find(|(other, _)| *other == channel).map_or(&[][..], |(_, list)| list);
+        list.iter().filter_map(|(name, content)| Some((name.clone(), content.render(facts)?))).collect()
     }
 
     /// Whether nothing that is sent in `channel` depends on the person.
     #[must_use]
     pub fn is_fixed(&self, channel: ChannelSlot) -> bool {
         let here = self.0.iter().find(|(other, _)| *other == channel);
-        here.is_none_or(|(_, list)| {
-            list.iter()
-                .all(|(_, content)| matches!(content, Content::Fixed(_)))
-        })
+        here.is_none_or(|(_, list)| list.iter().all(|(_, content)| matches!(content, Content::Fixed(_))))
     }
 
     /// Calls `f` with every trait that a placeholder shows.
     pub fn sources(&self, f: &mut impl FnMut(&Source)) {
         for (_, content) in self.0.iter().flat_map(|(_, list)| list.iter()) {
-            if let Content::Trait {
-                source: Some(source),
-                ..
-            } = content
-            {
+            if let Content::Trait { source: Some(source), .. } = content {
                 f(source);
             }
         }
@@ -202,16 +140,9 @@ impl Content {
     fn render<F: Facts + ?Sized>(&self, facts: &F) -> Option<Value> {
         let (source, wanted, omit_missing) = match self {
             Self::Fixed(value) => return Some(value.clone()),
-            Self::Trait {
-                source,
-                wanted,
-                omit_missing,
-            } => (source, wanted, *omit_missing),
+            Self::Trait { source, wanted, omit_missing } => (source, wanted, *omit_missing),
         };
-        let seen = source
-            .as_ref()
-            .and_then(|source| facts.get(source))
-            .filter(|value| **value != Value::Null);
+        let seen = source.as_ref().and_then(|source| facts.get(source)).filter(|value| **value != Value::Null);
         let fitting = seen.and_then(|value| fit(value.into_owned(), *wanted));
         match fitting {
             None if omit_missing => None,
@@ -240,9 +171,7 @@ fn fit(value: Value, wanted: Option<DataType>) -> Option<Value> {
         (Some(DataType::Integer), Value::Float(float)) => whole(float).map(Value::Int),
         #[expect(clippy::cast_precision_loss, reason = "a float is asked for")]
         (Some(DataType::Float), Value::Int(int)) => Some(Value::Float(int as f64)),
-        (Some(DataType::String | DataType::DateTime), Value::Time(t)) => {
-            Some(Value::Str(format_instant(t)))
-        }
+        (Some(DataType::String | DataType::DateTime), Value::Time(t)) => Some(Value::Str(format_instant(t))),
         (Some(DataType::String), Value::Int(int)) => Some(Value::Str(int.to_string().into())),
         (Some(DataType::String), Value::Float(float)) => Some(Value::Str(float.to_string().into())),
         (Some(DataType::String), Value::Bool(flag)) => Some(Value::Str(flag.to_string().into())),

@@ -168,9 +168,7 @@ impl From<Reason> for RevokeReason {
             Reason::Time => Self::Expired,
             Reason::Audience => Self::Audience,
             Reason::Capped { .. } => Self::Capped,
-            Reason::Channel | Reason::TestUser | Reason::Traits | Reason::Context => {
-                Self::Targeting
-            }
+            Reason::Channel | Reason::TestUser | Reason::Traits | Reason::Context => Self::Targeting,
         }
     }
 }
@@ -190,12 +188,8 @@ impl Filter {
     /// Whether an action is of the kind wanted.
     #[must_use]
     pub fn matches(&self, def: &ActionDef) -> bool {
-        self.type_name
-            .as_ref()
-            .is_none_or(|name| *name == def.type_name)
-            && self
-                .version
-                .is_none_or(|version| version == def.type_version)
+        self.type_name.as_ref().is_none_or(|name| *name == def.type_name)
+            && self.version.is_none_or(|version| version == def.type_version)
             && self.tags.iter().all(|tag| def.tags.contains(tag))
     }
 }
@@ -239,9 +233,7 @@ impl Serialize for DeliveredAction {
         impl Serialize for Properties<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let mut map = serializer.serialize_map(Some(self.0.len()))?;
-                self.0
-                    .iter()
-                    .try_for_each(|(name, value)| map.serialize_entry(name, &value.to_json()))?;
+                self.0.iter().try_for_each(|(name, value)| map.serialize_entry(name, &value.to_json()))?;
                 map.end()
             }
         }
@@ -319,11 +311,7 @@ pub fn delivery_text(delivery_id: u128) -> String {
 pub fn parse_delivery(text: &str) -> Option<u128> {
     let digits = text.strip_prefix("im_")?;
     let plain = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if plain {
-        u128::from_str_radix(digits, 16).ok()
-    } else {
-        None
-    }
+    if plain { u128::from_str_radix(digits, 16).ok() } else { None }
 }
 
 #[cfg(test)]

@@ -41,9 +41,7 @@ pub struct View<'a> {
 impl Facts for View<'_> {
     fn get<'a>(&'a self, source: &Source) -> Option<Cow<'a, Value>> {
         match source {
-            Source::Context(path) => {
-                descend(self.context?.get(path.path)?, &path.rest).map(Cow::Borrowed)
-            }
+            Source::Context(path) => descend(self.context?.get(path.path)?, &path.rest).map(Cow::Borrowed),
             other => self.person.get(other),
         }
     }
@@ -196,14 +194,7 @@ impl ActionDef {
     /// not end itself.
     #[must_use]
     pub fn decide(&self, view: &View<'_>, holding: bool) -> Decision {
-        self.ask(
-            view,
-            Ask {
-                wishes: true,
-                reaction: None,
-                holding,
-            },
-        )
+        self.ask(view, Ask { wishes: true, reaction: None, holding })
     }
 
     /// Whether a reaction may be taken (not `Delivered`, which nobody asks for). For an admitted gated
@@ -215,36 +206,16 @@ impl ActionDef {
     ///
     /// # Errors
     /// [`Refusal`], the first in the order of the variants.
-    pub fn admit(
-        &self,
-        reaction: Reaction,
-        view: &View<'_>,
-        proof: Proof,
-    ) -> Result<Admitted, Refusal> {
+    pub fn admit(&self, reaction: Reaction, view: &View<'_>, proof: Proof) -> Result<Admitted, Refusal> {
         let test = self.state == State::Staging;
         let refused = match reaction {
             Reaction::Accepted => {
-                let grace = |t: Millis| {
-                    self.accept_grace_ms > 0 && view.now <= t.plus(self.accept_grace_ms)
-                };
+                let grace = |t: Millis| self.accept_grace_ms > 0 && view.now <= t.plus(self.accept_grace_ms);
                 let wishes = !proof.valid_at.is_some_and(grace);
-                self.ask(
-                    view,
-                    Ask {
-                        wishes,
-                        reaction: Some(reaction),
-                        holding: true,
-                    },
-                )
-                .blocked
+                self.ask(view, Ask { wishes, reaction: Some(reaction), holding: true }).blocked
             }
             _ if self.state == State::Inactive && !proof.delivered => Some(Reason::State),
-            Reaction::Shown
-                if self.tester(view)
-                    != (Tester::Yes {
-                        skip_targeting: true,
-                    }) =>
-            {
+            Reaction::Shown if self.tester(view) != (Tester::Yes { skip_targeting: true }) => {
                 self.capped(view, Some(Reaction::Shown), true).0
             }
             _ => None,
@@ -253,16 +224,8 @@ impl ActionDef {
     }
 
     fn ask(&self, view: &View<'_>, ask: Ask) -> Decision {
-        let no = |reason, until| Decision {
-            eligible: false,
-            until,
-            blocked: Some(reason),
-        };
-        let yes = |until| Decision {
-            eligible: true,
-            until,
-            blocked: None,
-        };
+        let no = |reason, until| Decision { eligible: false, until, blocked: Some(reason) };
+        let yes = |until| Decision { eligible: true, until, blocked: None };
         if self.state == State::Inactive {
             return no(Reason::State, Millis::MAX);
         }
@@ -271,9 +234,7 @@ impl ActionDef {
         }
         match self.tester(view) {
             Tester::No => return no(Reason::TestUser, Millis::MAX),
-            Tester::Yes {
-                skip_targeting: true,
-            } => return yes(Millis::MAX),
+            Tester::Yes { skip_targeting: true } => return yes(Millis::MAX),
             Tester::NotAsked | Tester::Yes { .. } => {}
         }
         let mut until = Millis::MAX;
@@ -308,50 +269,27 @@ impl ActionDef {
         if self.state != State::Staging {
             return Tester::NotAsked;
         }
-        let here = self
-            .test_users
-            .iter()
-            .filter(|user| user.channels.contains(&view.channel));
-        let skips = here
-            .filter(|user| view.person.owns(&user.user_id))
-            .map(|user| user.skip_targeting);
-        skips
-            .reduce(|a, b| a || b)
-            .map_or(Tester::No, |skip_targeting| Tester::Yes { skip_targeting })
+        let here = self.test_users.iter().filter(|user| user.channels.contains(&view.channel));
+        let skips = here.filter(|user| view.person.owns(&user.user_id)).map(|user| user.skip_targeting);
+        skips.reduce(|a, b| a || b).map_or(Tester::No, |skip_targeting| Tester::Yes { skip_targeting })
     }
 
     /// Any of the list; an empty list is no restriction, a list of deleted ones is one that nobody meets.
     pub(super) fn in_audience(&self, view: &View<'_>) -> bool {
-        self.audiences.is_empty()
-            || self
-                .audiences
-                .iter()
-                .flatten()
-                .any(|audience| view.person.member(*audience))
+        self.audiences.is_empty() || self.audiences.iter().flatten().any(|audience| view.person.member(*audience))
     }
 
     fn traits_hold(&self, view: &View<'_>) -> Truth {
-        all(self
-            .traits
-            .iter()
-            .map(|condition| condition.expr.eval(view, view.now)))
+        all(self.traits.iter().map(|condition| condition.expr.eval(view, view.now)))
     }
 
     fn context_holds(&self, view: &View<'_>) -> Truth {
-        let here = self
-            .context
-            .iter()
-            .filter(|(channel, _)| *channel == view.channel);
+        let here = self.context.iter().filter(|(channel, _)| *channel == view.channel);
         all(here.map(|(_, expr)| expr.eval(view, view.now)))
     }
 
     /// The first cap that blocks, and when all that block are open again.
-    fn capped(
-        &self,
-        view: &View<'_>,
-        only: Option<Reaction>,
-        holding: bool,
-    ) -> (Option<Reason>, Millis) {
+    fn capped(&self, view: &View<'_>, only: Option<Reaction>, holding: bool) -> (Option<Reason>, Millis) {
         let mut reason = None;
         let mut opens = Millis::MIN;
         for cap in &self.caps {

@@ -4,9 +4,7 @@ use super::push::{ActionRef, Actions};
 use super::{ActionDef, ActionType, CapState, Person, View};
 use crate::event::Props;
 use crate::expr::{Facts, PathRef, Resolve, Source, descend};
-use crate::ids::{
-    ActionSlot, AudienceSlot, ChannelSlot, DefId, EventSlot, Millis, PathId, TraitSlot,
-};
+use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, DefId, EventSlot, Millis, PathId, TraitSlot};
 use crate::issue::Issue;
 use crate::schema::DataType;
 use crate::time::{Zone, parse_rfc3339};
@@ -24,24 +22,13 @@ pub(crate) const CART_VIEWED: EventSlot = EventSlot(0);
 /// context with `page country`.
 pub(crate) struct Names;
 
-const CUSTOM: [(&str, DataType); 4] = [
-    ("age", DataType::Integer),
-    ("vip", DataType::Boolean),
-    ("d", DataType::DateTime),
-    ("tags", DataType::Array),
-];
-const COMPUTED: [(&str, DataType); 3] = [
-    ("revenue", DataType::Float),
-    ("size", DataType::String),
-    ("orders", DataType::Integer),
-];
+const CUSTOM: [(&str, DataType); 4] =
+    [("age", DataType::Integer), ("vip", DataType::Boolean), ("d", DataType::DateTime), ("tags", DataType::Array)];
+const COMPUTED: [(&str, DataType); 3] = [("revenue", DataType::Float), ("size", DataType::String), ("orders", DataType::Integer)];
 const CONTEXT: [&str; 2] = ["page", "country"];
 
 fn nth(names: &[&str], name: &str) -> Option<u32> {
-    names
-        .iter()
-        .position(|other| *other == name)
-        .and_then(|at| u32::try_from(at).ok())
+    names.iter().position(|other| *other == name).and_then(|at| u32::try_from(at).ok())
 }
 
 impl Resolve for Names {
@@ -49,9 +36,7 @@ impl Resolve for Names {
         nth(&["cart_viewed", "bought"], name).map(EventSlot)
     }
     fn channel(&self, key: &str) -> Option<ChannelSlot> {
-        nth(&["web", "app"], key)
-            .and_then(|at| u16::try_from(at).ok())
-            .map(ChannelSlot)
+        nth(&["web", "app"], key).and_then(|at| u16::try_from(at).ok()).map(ChannelSlot)
     }
     fn audience(&self, key: &str) -> Option<AudienceSlot> {
         nth(&["buyers", "vips"], key).map(AudienceSlot)
@@ -63,16 +48,10 @@ impl Resolve for Names {
         None
     }
     fn custom_path(&self, dotted: &str) -> Option<PathRef> {
-        CUSTOM
-            .iter()
-            .position(|(name, _)| *name == dotted)
-            .map(|at| PathRef::leaf(PathId(u32::try_from(at).unwrap())))
+        CUSTOM.iter().position(|(name, _)| *name == dotted).map(|at| PathRef::leaf(PathId(u32::try_from(at).unwrap())))
     }
     fn custom_type(&self, dotted: &str) -> Option<DataType> {
-        CUSTOM
-            .iter()
-            .find(|(name, _)| *name == dotted)
-            .map(|(_, kind)| *kind)
+        CUSTOM.iter().find(|(name, _)| *name == dotted).map(|(_, kind)| *kind)
     }
     fn context_path(&self, _: ChannelSlot, dotted: &str) -> Option<PathRef> {
         nth(&CONTEXT, dotted).map(|at| PathRef::leaf(PathId(100 + at)))
@@ -94,24 +73,13 @@ pub(crate) fn berlin() -> Zone {
 
 /// The type that every test action has unless it says otherwise.
 pub(crate) fn notification() -> ActionType {
-    ActionType {
-        name: "notification".into(),
-        version: 1,
-        ..ActionType::default()
-    }
+    ActionType { name: "notification".into(), version: 1, ..ActionType::default() }
 }
 
 /// Compiles an action in Europe/Berlin, with all that is wrong with it.
 pub(crate) fn try_action(json: &serde_json::Value) -> Result<ActionDef, Vec<Issue>> {
     let mut issues = Vec::new();
-    let def = ActionDef::compile(
-        json,
-        &notification(),
-        &Names,
-        &berlin(),
-        "/actions/0",
-        &mut issues,
-    );
+    let def = ActionDef::compile(json, &notification(), &Names, &berlin(), "/actions/0", &mut issues);
     match def {
         Some(def) if issues.is_empty() => Ok(def),
         _ => Err(issues),
@@ -123,11 +91,7 @@ pub(crate) fn action(mut json: serde_json::Value) -> ActionDef {
     let fields = json.as_object_mut().expect("an object");
     fields.entry("state").or_insert("active".into());
     let targeting = fields.entry("targeting").or_insert(serde_json::json!({}));
-    targeting
-        .as_object_mut()
-        .expect("an object")
-        .entry("channels")
-        .or_insert(serde_json::json!(["web", "app"]));
+    targeting.as_object_mut().expect("an object").entry("channels").or_insert(serde_json::json!(["web", "app"]));
     try_action(&json).unwrap_or_else(|issues| panic!("{issues:#?}"))
 }
 
@@ -144,14 +108,8 @@ pub(crate) struct Someone {
 impl Facts for Someone {
     fn get<'a>(&'a self, source: &Source) -> Option<Cow<'a, Value>> {
         match source {
-            Source::Custom(path) => {
-                descend(self.custom.get(CUSTOM[path.path.index()].0)?, &path.rest)
-                    .map(Cow::Borrowed)
-            }
-            Source::Computed(slot) => self
-                .computed
-                .get(COMPUTED[slot.index()].0)
-                .map(Cow::Borrowed),
+            Source::Custom(path) => descend(self.custom.get(CUSTOM[path.path.index()].0)?, &path.rest).map(Cow::Borrowed),
+            Source::Computed(slot) => self.computed.get(COMPUTED[slot.index()].0).map(Cow::Borrowed),
             _ => None,
         }
     }
@@ -171,23 +129,12 @@ impl Person for Someone {
 
 /// A context with the given keys.
 pub(crate) fn context(keys: &[(&str, Value)]) -> Props {
-    Props::new(
-        keys.iter()
-            .map(|(key, value)| (PathId(100 + nth(&CONTEXT, key).unwrap()), value.clone()))
-            .collect(),
-    )
+    Props::new(keys.iter().map(|(key, value)| (PathId(100 + nth(&CONTEXT, key).unwrap()), value.clone())).collect())
 }
 
 /// A view of action 0 on web without context or totals.
 pub(crate) fn view(person: &Someone, now: Millis) -> View<'_> {
-    View {
-        action: ActionSlot(0),
-        channel: WEB,
-        now,
-        person,
-        context: None,
-        totals: &super::NoTotals,
-    }
+    View { action: ActionSlot(0), channel: WEB, now, person, context: None, totals: &super::NoTotals }
 }
 
 /// Actions by slot, all offered in every channel.
@@ -199,10 +146,7 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     pub(crate) fn put(&mut self, slot: u32, def: ActionDef) {
-        let version = self
-            .defs
-            .get(&ActionSlot(slot))
-            .map_or(1, |(version, _)| version + 1);
+        let version = self.defs.get(&ActionSlot(slot)).map_or(1, |(version, _)| version + 1);
         self.defs.insert(ActionSlot(slot), (version, def));
         self.slots = self.defs.keys().copied().collect();
     }
@@ -215,12 +159,7 @@ impl Shelf {
 
 impl Actions for Shelf {
     fn action(&self, slot: ActionSlot) -> Option<ActionRef<'_>> {
-        self.defs.get(&slot).map(|(version, def)| ActionRef {
-            slot,
-            id: DefId(u128::from(slot.0)),
-            version: *version,
-            def,
-        })
+        self.defs.get(&slot).map(|(version, def)| ActionRef { slot, id: DefId(u128::from(slot.0)), version: *version, def })
     }
     fn of_channel(&self, _: ChannelSlot) -> &[ActionSlot] {
         &self.slots

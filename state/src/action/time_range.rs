@@ -52,13 +52,7 @@ const SEARCH_DAYS: i64 = 16;
 
 impl Default for TimeRange {
     fn default() -> Self {
-        Self {
-            start: Millis::MIN,
-            end: Millis::MAX,
-            hours: Hours::All,
-            weekdays: EVERY_DAY,
-            zone: Zone::utc(),
-        }
+        Self { start: Millis::MIN, end: Millis::MAX, hours: Hours::All, weekdays: EVERY_DAY, zone: Zone::utc() }
     }
 }
 
@@ -69,11 +63,7 @@ impl TimeRange {
         let end = side(targeting, "end", issues);
         let weekdays = weekdays(targeting, issues);
         let from = match start.date {
-            Some(date) => zone.resolve(
-                date,
-                start.time.unwrap_or(Time::midnight()),
-                Prefer::Earlier,
-            ),
+            Some(date) => zone.resolve(date, start.time.unwrap_or(Time::midnight()), Prefer::Earlier),
             None => Millis::MIN,
         };
         let to = match (end.date, end.time) {
@@ -82,11 +72,7 @@ impl TimeRange {
             (None, _) => Millis::MAX,
         };
         if from >= to {
-            issues.push(field_issue(
-                targeting,
-                "end",
-                "the range ends before it starts",
-            ));
+            issues.push(field_issue(targeting, "end", "the range ends before it starts"));
         }
         let daily = |side: Side| if side.date.is_none() { side.time } else { None };
         let hours = match (daily(start), daily(end)) {
@@ -99,13 +85,7 @@ impl TimeRange {
             (Some(s), Some(e)) if s > e => Hours::Overnight(s, e),
             (Some(_), Some(_)) => Hours::All,
         };
-        Self {
-            start: from,
-            end: to,
-            hours,
-            weekdays,
-            zone: zone.clone(),
-        }
+        Self { start: from, end: to, hours, weekdays, zone: zone.clone() }
     }
 
     /// Whether the range never ends and has no hours.
@@ -125,22 +105,13 @@ impl TimeRange {
             return Truth::forever(false);
         }
         if now < self.start {
-            return Truth {
-                holds: false,
-                until: self.start,
-            };
+            return Truth { holds: false, until: self.start };
         }
         if !self.daily() {
-            return Truth {
-                holds: true,
-                until: self.end,
-            };
+            return Truth { holds: true, until: self.end };
         }
         let today = self.at(now);
-        Truth {
-            holds: today.holds,
-            until: today.until.min(self.end),
-        }
+        Truth { holds: today.holds, until: today.until.min(self.end) }
     }
 
     /// The daily part alone.
@@ -156,25 +127,16 @@ impl TimeRange {
                 // Windows that touch are one: whole days follow each other without a gap.
                 Some(end) if from <= end => open_until = Some(end.max(to)),
                 Some(end) => {
-                    return Truth {
-                        holds: true,
-                        until: end,
-                    };
+                    return Truth { holds: true, until: end };
                 }
                 None if from <= now && now < to => open_until = Some(to),
                 None if from > now => {
-                    return Truth {
-                        holds: false,
-                        until: from,
-                    };
+                    return Truth { holds: false, until: from };
                 }
                 None => {}
             }
         }
-        Truth {
-            holds: open_until.is_some(),
-            until: open_until.unwrap_or(Millis::MAX),
-        }
+        Truth { holds: open_until.is_some(), until: open_until.unwrap_or(Millis::MAX) }
     }
 
     /// The window that opens `offset` days after `today`, if that weekday is asked for and the clocks do
@@ -207,21 +169,13 @@ fn side(targeting: &Node<'_>, key: &'static str, issues: &mut Vec<Issue>) -> Sid
     if let Some(text) = date {
         side.date = parse_date(text);
         if side.date.is_none() {
-            issues.push(field_issue(
-                &node,
-                "date",
-                format!("a date is YYYY-MM-DD, not {text:?}"),
-            ));
+            issues.push(field_issue(&node, "date", format!("a date is YYYY-MM-DD, not {text:?}")));
         }
     }
     if let Some(text) = time {
         side.time = parse_time_of_day(text);
         if side.time.is_none() {
-            issues.push(field_issue(
-                &node,
-                "time",
-                format!("a time is HH:MM from 00:00 to 23:59, not {text:?}"),
-            ));
+            issues.push(field_issue(&node, "time", format!("a time is HH:MM from 00:00 to 23:59, not {text:?}")));
         }
     }
     side
@@ -233,9 +187,7 @@ fn weekdays(targeting: &Node<'_>, issues: &mut Vec<Issue>) -> u8 {
     for day in targeting.list("weekdays", issues) {
         match weekday(day.json) {
             Some(day) => bits |= 1 << day.to_monday_zero_offset(),
-            None => issues.push(
-                day.issue("a weekday is a name such as \"mon\" or a number from 1 (Monday) to 7"),
-            ),
+            None => issues.push(day.issue("a weekday is a name such as \"mon\" or a number from 1 (Monday) to 7")),
         }
     }
     if bits == 0 { EVERY_DAY } else { bits }
@@ -255,10 +207,7 @@ fn weekday(json: &serde_json::Value) -> Option<Weekday> {
         ("sunday", Weekday::Sunday),
     ];
     let name = json.as_str()?.to_ascii_lowercase();
-    NAMES
-        .iter()
-        .find(|(full, _)| name == *full || name == full[..3])
-        .map(|(_, day)| *day)
+    NAMES.iter().find(|(full, _)| name == *full || name == full[..3]).map(|(_, day)| *day)
 }
 
 #[cfg(test)]

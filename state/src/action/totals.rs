@@ -111,8 +111,7 @@ impl TotalCaps {
 
     fn entry_or_new(&self, action: ActionSlot) -> Arc<Mutex<Entry>> {
         // The read path first: an insert would lock the shard of the table for writing.
-        self.entry(action)
-            .unwrap_or_else(|| Arc::clone(&self.actions.entry(action).or_default()))
+        self.entry(action).unwrap_or_else(|| Arc::clone(&self.actions.entry(action).or_default()))
     }
 
     /// Takes a place in every cap that counts the reaction, or in none. Refuses a gated reaction also
@@ -139,32 +138,14 @@ impl TotalCaps {
                         Group::All => entry.tally.open(cap, claim.now, entry.reserved(cap)),
                     };
                     if !open.holds {
-                        return Err(Capped {
-                            group,
-                            cap: at,
-                            opens: open.until,
-                        });
+                        return Err(Capped { group, cap: at, opens: open.until });
                     }
                 }
             }
         }
-        let Claim {
-            profile,
-            reaction,
-            channel,
-            now,
-            ..
-        } = *claim;
-        let hold = entry.hold(Hold {
-            profile,
-            reaction,
-            channel,
-            since: now,
-        });
-        Ok(Reservation {
-            action: claim.action,
-            hold,
-        })
+        let Claim { profile, reaction, channel, now, .. } = *claim;
+        let hold = entry.hold(Hold { profile, reaction, channel, since: now });
+        Ok(Reservation { action: claim.action, hold })
     }
 
     /// Turns a reservation into a counted reaction at `at` (its log position and time). Under the
@@ -174,12 +155,7 @@ impl TotalCaps {
     /// # Errors
     /// [`Expired`] if the reservation is void; then nothing is counted, and the reaction must not be
     /// logged.
-    pub fn commit(
-        &self,
-        caps: &[Cap],
-        reservation: Reservation,
-        at: Moment,
-    ) -> Result<Committed, Expired> {
+    pub fn commit(&self, caps: &[Cap], reservation: Reservation, at: Moment) -> Result<Committed, Expired> {
         let entry = self.entry(reservation.action).ok_or(Expired)?;
         let mut entry = lock(&entry);
         let hold = entry.unhold(reservation.hold).ok_or(Expired)?;
@@ -208,10 +184,7 @@ impl TotalCaps {
         let mut freed = Vec::new();
         for (action, entry) in self.all() {
             let mut entry = lock(&entry);
-            let old = entry
-                .holds
-                .iter()
-                .filter(|(_, hold)| hold.since.plus(HOLD_MS) <= now);
+            let old = entry.holds.iter().filter(|(_, hold)| hold.since.plus(HOLD_MS) <= now);
             let old: Vec<u64> = old.map(|(id, _)| *id).collect();
             if !old.is_empty() {
                 for id in old {
@@ -253,34 +226,17 @@ impl TotalCaps {
     /// Whether the tally of an action can answer its caps; see [`CapState::covers`].
     #[must_use]
     pub fn covers(&self, action: ActionSlot, caps: &[Cap]) -> bool {
-        self.entry(action)
-            .is_none_or(|entry| lock(&entry).tally.covers(caps, Group::All))
+        self.entry(action).is_none_or(|entry| lock(&entry).tally.covers(caps, Group::All))
     }
 
     /// Replaces the tally of an action after its caps were edited. `log` holds every reaction up to
     /// `upto`, which must not lie before the last [`TotalCaps::settle`]; newer ones are kept from memory.
-    pub fn rebuild(
-        &self,
-        action: ActionSlot,
-        caps: &[Cap],
-        upto: Seq,
-        log: impl IntoIterator<Item = (Moment, Reacted)>,
-    ) {
-        let logged = log
-            .into_iter()
-            .filter(|(at, reacted)| at.seq <= upto && reacted.action == action && !reacted.test);
-        let mut tally = CapState::rebuild(
-            caps,
-            Group::All,
-            logged.map(|(at, r)| (r.reaction, r.channel, at.t)),
-        );
+    pub fn rebuild(&self, action: ActionSlot, caps: &[Cap], upto: Seq, log: impl IntoIterator<Item = (Moment, Reacted)>) {
+        let logged = log.into_iter().filter(|(at, reacted)| at.seq <= upto && reacted.action == action && !reacted.test);
+        let mut tally = CapState::rebuild(caps, Group::All, logged.map(|(at, r)| (r.reaction, r.channel, at.t)));
         let entry = self.entry_or_new(action);
         let mut entry = lock(&entry);
-        debug_assert!(
-            upto >= entry.settled,
-            "reactions between {upto:?} and {:?} would be lost",
-            entry.settled
-        );
+        debug_assert!(upto >= entry.settled, "reactions between {upto:?} and {:?} would be lost", entry.settled);
         for (_, (reaction, channel, t)) in entry.recent.range(Seq(upto.0 + 1)..) {
             tally.record(caps, Group::All, *reaction, *channel, *t);
         }
@@ -295,19 +251,13 @@ impl TotalCaps {
     /// What everybody has reacted to `action`; empty if nobody has.
     #[must_use]
     pub fn tally(&self, action: ActionSlot) -> CapState {
-        self.entry(action)
-            .map(|entry| lock(&entry).tally.clone())
-            .unwrap_or_default()
+        self.entry(action).map(|entry| lock(&entry).tally.clone()).unwrap_or_default()
     }
 
     /// Everything that has to survive a restart.
     #[must_use]
     pub fn snapshot(&self) -> TotalsSnapshot {
-        let mut actions: Vec<_> = self
-            .all()
-            .into_iter()
-            .map(|(action, entry)| (action, lock(&entry).snapshot()))
-            .collect();
+        let mut actions: Vec<_> = self.all().into_iter().map(|(action, entry)| (action, lock(&entry).snapshot())).collect();
         actions.sort_by_key(|(action, _)| *action);
         TotalsSnapshot { actions }
     }
@@ -320,11 +270,7 @@ impl TotalCaps {
             let entry = Entry {
                 tally: stored.tally,
                 settled: stored.settled,
-                recent: stored
-                    .recent
-                    .into_iter()
-                    .map(|(seq, reaction, channel, t)| (seq, (reaction, channel, t)))
-                    .collect(),
+                recent: stored.recent.into_iter().map(|(seq, reaction, channel, t)| (seq, (reaction, channel, t))).collect(),
                 ..Entry::default()
             };
             table.actions.insert(action, Arc::new(Mutex::new(entry)));
@@ -333,10 +279,7 @@ impl TotalCaps {
     }
 
     fn all(&self) -> Vec<(ActionSlot, Arc<Mutex<Entry>>)> {
-        self.actions
-            .iter()
-            .map(|entry| (*entry.key(), Arc::clone(entry.value())))
-            .collect()
+        self.actions.iter().map(|entry| (*entry.key(), Arc::clone(entry.value()))).collect()
     }
 }
 
@@ -349,8 +292,7 @@ impl Totals for TotalCaps {
     }
 
     fn used(&self, action: ActionSlot, cap: &Cap, now: Millis) -> u64 {
-        self.entry(action)
-            .map_or(0, |entry| lock(&entry).tally.used(cap, now))
+        self.entry(action).map_or(0, |entry| lock(&entry).tally.used(cap, now))
     }
 }
 
@@ -365,13 +307,8 @@ impl TotalsSnapshot {
     /// The newest log position in it.
     #[must_use]
     pub fn newest(&self) -> Seq {
-        let newest =
-            |entry: &EntrySnapshot| entry.recent.last().map_or(entry.settled, |(seq, ..)| *seq);
-        self.actions
-            .iter()
-            .map(|(_, entry)| newest(entry))
-            .max()
-            .unwrap_or_default()
+        let newest = |entry: &EntrySnapshot| entry.recent.last().map_or(entry.settled, |(seq, ..)| *seq);
+        self.actions.iter().map(|(_, entry)| newest(entry)).max().unwrap_or_default()
     }
 }
 

@@ -100,13 +100,7 @@ pub fn compile(
     issues: &mut Vec<Issue>,
 ) -> Option<Expr> {
     let before = issues.len();
-    let mut compiler = Compiler {
-        place,
-        resolve,
-        zone,
-        issues,
-        leaves: 0,
-    };
+    let mut compiler = Compiler { place, resolve, zone, issues, leaves: 0 };
     let parts = compiler.list(list, pointer, 0);
     let leaves = compiler.leaves;
     if leaves > LEAVES_MAX {
@@ -119,10 +113,7 @@ pub fn compile(
         Ok([only]) => only,
         Err(parts) => Node::All(parts.into()),
     };
-    Some(Expr {
-        node,
-        zone: zone.clone(),
-    })
+    Some(Expr { node, zone: zone.clone() })
 }
 
 struct Compiler<'a> {
@@ -141,16 +132,12 @@ enum Target {
 
 impl Compiler<'_> {
     fn refuse(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
-        self.issues
-            .push(Issue::new(pointer, INVALID_CONDITION, message));
+        self.issues.push(Issue::new(pointer, INVALID_CONDITION, message));
     }
 
     fn list(&mut self, list: &[Json], pointer: &str, depth: usize) -> Vec<Node> {
         // Every entry is looked at, so that all problems are found.
-        let parts = list
-            .iter()
-            .enumerate()
-            .map(|(i, json)| self.entry(json, &format!("{pointer}/{i}"), depth));
+        let parts = list.iter().enumerate().map(|(i, json)| self.entry(json, &format!("{pointer}/{i}"), depth));
         parts.collect::<Vec<_>>().into_iter().flatten().collect()
     }
 
@@ -159,44 +146,26 @@ impl Compiler<'_> {
             self.refuse(pointer, "a condition is an object");
             return None;
         };
-        let groups: Vec<&str> = ["any", "all", "not"]
-            .into_iter()
-            .filter(|key| fields.contains_key(*key))
-            .collect();
+        let groups: Vec<&str> = ["any", "all", "not"].into_iter().filter(|key| fields.contains_key(*key)).collect();
         let group = match groups[..] {
             [] => return self.leaf(fields, pointer),
             [one] if fields.len() == 1 => one,
             _ => {
-                self.refuse(
-                    pointer,
-                    "a group has one key, any, all or not, and nothing else",
-                );
+                self.refuse(pointer, "a group has one key, any, all or not, and nothing else");
                 return None;
             }
         };
         let pointer = format!("{pointer}/{group}");
         if depth >= DEPTH_MAX {
-            self.refuse(
-                pointer,
-                format!("groups are nested deeper than {DEPTH_MAX}"),
-            );
+            self.refuse(pointer, format!("groups are nested deeper than {DEPTH_MAX}"));
             return None;
         }
         let inner = &fields[group];
         if group == "not" && inner.is_object() {
-            return self
-                .entry(inner, &pointer, depth + 1)
-                .map(|part| Node::Not(Box::new(part)));
+            return self.entry(inner, &pointer, depth + 1).map(|part| Node::Not(Box::new(part)));
         }
         let Some(list) = inner.as_array() else {
-            self.refuse(
-                pointer,
-                if group == "not" {
-                    "a condition is an object"
-                } else {
-                    "a group is a list"
-                },
-            );
+            self.refuse(pointer, if group == "not" { "a condition is an object" } else { "a group is a list" });
             return None;
         };
         if list.is_empty() {
@@ -223,14 +192,7 @@ impl Compiler<'_> {
         let (Some(operator), false) = (operator, self.issues.len() > before) else {
             return None;
         };
-        let spec = literal::Spec {
-            fields,
-            pointer,
-            type_field,
-            data_type,
-            operator,
-            ignore_case,
-        };
+        let spec = literal::Spec { fields, pointer, type_field, data_type, operator, ignore_case };
         let test = match (&target, operator) {
             (Target::Literal, "exists") => Test::Exists,
             (Target::Literal, "not_exists") => Test::NotExists,
@@ -238,43 +200,18 @@ impl Compiler<'_> {
             (Target::Other(other), _) => Test::Against(self.against(&spec)?, other.clone()),
         };
         let right = match &target {
-            Target::Literal => fields
-                .get("value")
-                .filter(|v| !v.is_null() && *v != "")
-                .map(ToString::to_string),
+            Target::Literal => fields.get("value").filter(|v| !v.is_null() && *v != "").map(ToString::to_string),
             Target::Other(_) => Some(target_name(fields)),
         };
-        let missing = if or_missing {
-            Some("or missing".to_owned())
-        } else {
-            None
-        };
+        let missing = if or_missing { Some("or missing".to_owned()) } else { None };
         let clause = [Some(name), Some(operator.to_owned()), right, missing];
-        let clause = clause
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .into();
-        Some(Node::Leaf(Box::new(Leaf {
-            source,
-            or_missing,
-            test,
-            clause,
-        })))
+        let clause = clause.into_iter().flatten().collect::<Vec<_>>().join(" ").into();
+        Some(Node::Leaf(Box::new(Leaf { source, or_missing, test, clause })))
     }
 
     /// The left-hand side, and how explanations name it.
-    fn source(
-        &mut self,
-        fields: &serde_json::Map<String, Json>,
-        pointer: &str,
-    ) -> (Option<Source>, String) {
-        let field = if fields.contains_key("key") {
-            "key"
-        } else {
-            "property"
-        };
+    fn source(&mut self, fields: &serde_json::Map<String, Json>, pointer: &str) -> (Option<Source>, String) {
+        let field = if fields.contains_key("key") { "key" } else { "property" };
         let Some(key) = self.text(fields, field, pointer) else {
             return (None, String::new());
         };
@@ -282,32 +219,21 @@ impl Compiler<'_> {
             self.refuse(format!("{pointer}/{field}"), "the key is empty");
         }
         match self.place {
-            Place::EventProperty { event }
-            | Place::ComputedTrait { event }
-            | Place::AudienceStep { event, .. } => (
-                self.resolve.event_path(event, key).map(Source::Event),
-                format!("event {key}"),
-            ),
-            Place::ActionContext { channel } => (
-                self.resolve.context_path(channel, key).map(Source::Context),
-                format!("context {key}"),
-            ),
-            Place::AudienceTrait { .. } | Place::ActionTrait => {
-                match self.text(fields, "source", pointer) {
-                    Some("custom" | "custom_trait") => (self.custom(key), format!("custom {key}")),
-                    Some("computed" | "computed_trait") => {
-                        (self.computed(key), format!("computed {key}"))
-                    }
-                    Some(other) => {
-                        self.refuse(
-                            format!("{pointer}/source"),
-                            format!("source {other:?} is neither custom nor computed"),
-                        );
-                        (None, String::new())
-                    }
-                    None => (None, String::new()),
-                }
+            Place::EventProperty { event } | Place::ComputedTrait { event } | Place::AudienceStep { event, .. } => {
+                (self.resolve.event_path(event, key).map(Source::Event), format!("event {key}"))
             }
+            Place::ActionContext { channel } => {
+                (self.resolve.context_path(channel, key).map(Source::Context), format!("context {key}"))
+            }
+            Place::AudienceTrait { .. } | Place::ActionTrait => match self.text(fields, "source", pointer) {
+                Some("custom" | "custom_trait") => (self.custom(key), format!("custom {key}")),
+                Some("computed" | "computed_trait") => (self.computed(key), format!("computed {key}")),
+                Some(other) => {
+                    self.refuse(format!("{pointer}/source"), format!("source {other:?} is neither custom nor computed"));
+                    (None, String::new())
+                }
+                None => (None, String::new()),
+            },
         }
     }
 
@@ -316,9 +242,7 @@ impl Compiler<'_> {
     }
 
     fn computed(&self, key: &str) -> Option<Source> {
-        self.resolve
-            .computed(key)
-            .map(|(slot, _)| Source::Computed(slot))
+        self.resolve.computed(key).map(|(slot, _)| Source::Computed(slot))
     }
 
     fn target(&mut self, fields: &serde_json::Map<String, Json>, pointer: &str) -> Target {
@@ -331,24 +255,14 @@ impl Compiler<'_> {
         if let Some(read_at) = fields.get("readAt").filter(|json| !json.is_null()) {
             let now = matches!(self.place, Place::AudienceTrait { .. });
             if read_at != "event" && !(read_at == "now" && now) {
-                let message = if read_at == "now" {
-                    "only audience trait conditions read now"
-                } else {
-                    "readAt is event or now"
-                };
+                let message = if read_at == "now" { "only audience trait conditions read now" } else { "readAt is event or now" };
                 self.refuse(format!("{pointer}/readAt"), message);
             }
         }
         match name {
             "" | "static" => Target::Literal,
-            "custom_trait" => Target::Other(
-                self.text(fields, "traitKey", pointer)
-                    .and_then(|key| self.custom(key)),
-            ),
-            "computed_trait" => Target::Other(
-                self.text(fields, "traitKey", pointer)
-                    .and_then(|key| self.computed(key)),
-            ),
+            "custom_trait" => Target::Other(self.text(fields, "traitKey", pointer).and_then(|key| self.custom(key))),
+            "computed_trait" => Target::Other(self.text(fields, "traitKey", pointer).and_then(|key| self.computed(key))),
             "funnel_property" => Target::Other(self.captured(fields, pointer)),
             other => {
                 let names = "static, custom_trait, computed_trait, funnel_property";
@@ -358,46 +272,24 @@ impl Compiler<'_> {
         }
     }
 
-    fn captured(
-        &mut self,
-        fields: &serde_json::Map<String, Json>,
-        pointer: &str,
-    ) -> Option<Source> {
-        let (Place::AudienceStep { earlier, .. } | Place::AudienceTrait { earlier }) = self.place
-        else {
-            self.refuse(
-                format!("{pointer}/target"),
-                "funnel_property is for conditions of a funnel",
-            );
+    fn captured(&mut self, fields: &serde_json::Map<String, Json>, pointer: &str) -> Option<Source> {
+        let (Place::AudienceStep { earlier, .. } | Place::AudienceTrait { earlier }) = self.place else {
+            self.refuse(format!("{pointer}/target"), "funnel_property is for conditions of a funnel");
             return None;
         };
         let id = self.text(fields, "internalEventId", pointer);
         let property = self.text(fields, "eventProperty", pointer);
         let (id, property) = (id?, property?);
         let Some(step) = earlier.iter().find(|step| step.internal_id == id) else {
-            self.refuse(
-                format!("{pointer}/internalEventId"),
-                format!("{id:?} is no earlier step that must happen"),
-            );
+            self.refuse(format!("{pointer}/internalEventId"), format!("{id:?} is no earlier step that must happen"));
             return None;
         };
         let path = self.resolve.event_path(step.event, property)?;
-        Some(Source::Captured {
-            step: step.step,
-            path,
-        })
+        Some(Source::Captured { step: step.step, path })
     }
 
-    fn data_type(
-        &mut self,
-        fields: &serde_json::Map<String, Json>,
-        pointer: &str,
-    ) -> (&'static str, Option<DataType>) {
-        let field = if fields.contains_key("dataType") {
-            "dataType"
-        } else {
-            "type"
-        };
+    fn data_type(&mut self, fields: &serde_json::Map<String, Json>, pointer: &str) -> (&'static str, Option<DataType>) {
+        let field = if fields.contains_key("dataType") { "dataType" } else { "type" };
         let data_type = match fields.get(field) {
             // Only exists and not_exists can do without; the others say so themselves.
             None | Some(Json::Null) => None,
@@ -406,10 +298,7 @@ impl Compiler<'_> {
                 let known = json.as_str().and_then(DataType::parse);
                 if known.is_none() {
                     let names = "string, integer, float, boolean, dateTime, array";
-                    self.refuse(
-                        format!("{pointer}/{field}"),
-                        format!("type {json} is none of {names}"),
-                    );
+                    self.refuse(format!("{pointer}/{field}"), format!("type {json} is none of {names}"));
                 }
                 known
             }
@@ -422,27 +311,16 @@ impl Compiler<'_> {
             None | Some(Json::Null) => false,
             Some(Json::Bool(flag)) => *flag,
             Some(_) => {
-                self.refuse(
-                    format!("{pointer}/{field}"),
-                    format!("{field} is true or false"),
-                );
+                self.refuse(format!("{pointer}/{field}"), format!("{field} is true or false"));
                 false
             }
         }
     }
 
-    fn text<'j>(
-        &mut self,
-        fields: &'j serde_json::Map<String, Json>,
-        field: &str,
-        pointer: &str,
-    ) -> Option<&'j str> {
+    fn text<'j>(&mut self, fields: &'j serde_json::Map<String, Json>, field: &str, pointer: &str) -> Option<&'j str> {
         let text = fields.get(field).and_then(Json::as_str);
         if text.is_none() {
-            self.refuse(
-                format!("{pointer}/{field}"),
-                format!("{field} is missing or no text"),
-            );
+            self.refuse(format!("{pointer}/{field}"), format!("{field} is missing or no text"));
         }
         text
     }

@@ -1,9 +1,7 @@
 //! Evaluation: whether a condition holds now, and until when that answer stands by itself.
 
 use super::fold;
-use super::{
-    Against, Expr, Facts, Leaf, Node, Order, Relative, SetOp, Source, Test, TextOp, TimeOp,
-};
+use super::{Against, Expr, Facts, Leaf, Node, Order, Relative, SetOp, Source, Test, TextOp, TimeOp};
 use crate::ids::Millis;
 use crate::time::{DateTimeLit, Zone, format_instant, parse_instant};
 use crate::value::Value;
@@ -26,10 +24,7 @@ impl Truth {
     /// An answer that time does not change.
     #[must_use]
     pub fn forever(holds: bool) -> Self {
-        Self {
-            holds,
-            until: Millis::MAX,
-        }
+        Self { holds, until: Millis::MAX }
     }
 
     /// Holds when both do. A false part keeps the whole false until it changes itself.
@@ -41,10 +36,7 @@ impl Truth {
             (true, false) => other.until,
             (false, false) => self.until.max(other.until),
         };
-        Self {
-            holds: self.holds && other.holds,
-            until,
-        }
+        Self { holds: self.holds && other.holds, until }
     }
 
     /// Holds when one does.
@@ -55,15 +47,9 @@ impl Truth {
 
     /// The opposite, for as long.
     #[must_use]
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "`and`, `or` and `not` belong together"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "`and`, `or` and `not` belong together")]
     pub fn not(self) -> Self {
-        Self {
-            holds: !self.holds,
-            until: self.until,
-        }
+        Self { holds: !self.holds, until: self.until }
     }
 }
 
@@ -71,11 +57,7 @@ impl Expr {
     /// Evaluates against `facts` at `now`. Cost: linear in the clauses up to the deciding one; no
     /// allocation unless `facts` makes one, no parsing but of dates that no schema has cast.
     pub fn eval<F: Facts + ?Sized>(&self, facts: &F, now: Millis) -> Truth {
-        self.node.eval(&Run {
-            facts,
-            now,
-            zone: &self.zone,
-        })
+        self.node.eval(&Run { facts, now, zone: &self.zone })
     }
 }
 
@@ -103,11 +85,7 @@ fn decide<F: Facts + ?Sized>(parts: &[Node], deciding: bool, run: &Run<'_, F>) -
     let mut total = Truth::forever(!deciding);
     for part in parts {
         let truth = part.eval(run);
-        total = if deciding {
-            total.or(truth)
-        } else {
-            total.and(truth)
-        };
+        total = if deciding { total.or(truth) } else { total.and(truth) };
         if total.holds == deciding && total.until == Millis::MAX {
             break;
         }
@@ -123,9 +101,7 @@ impl Leaf {
             Test::NotExists => Truth::forever(seen.is_none()),
             Test::Against(op, other) => {
                 let other = present(other.as_ref(), run.facts);
-                let known = seen
-                    .zip(other)
-                    .and_then(|(a, b)| against(*op, &a, &b, run.zone));
+                let known = seen.zip(other).and_then(|(a, b)| against(*op, &a, &b, run.zone));
                 Truth::forever(known.unwrap_or(self.or_missing))
             }
             Test::Relative { op, ms } => match seen.and_then(|v| instant(&v, run.zone)) {
@@ -141,13 +117,8 @@ impl Leaf {
 }
 
 /// The operand, unless it is absent or null.
-pub(super) fn present<'a, F: Facts + ?Sized>(
-    source: Option<&Source>,
-    facts: &'a F,
-) -> Option<Cow<'a, Value>> {
-    facts
-        .get(source?)
-        .filter(|value| !matches!(**value, Value::Null))
+pub(super) fn present<'a, F: Facts + ?Sized>(source: Option<&Source>, facts: &'a F) -> Option<Cow<'a, Value>> {
+    facts.get(source?).filter(|value| !matches!(**value, Value::Null))
 }
 
 /// A test against a literal; `None` when the operand is mistyped.
@@ -169,16 +140,9 @@ fn literal(test: &Test, value: &Value, zone: &Zone) -> Option<bool> {
                 TimeOp::NotEquals => t < *start || *end <= t,
             })
         }
-        Test::Element {
-            literal,
-            instant,
-            negated,
-        } => match value {
+        Test::Element { literal, instant, negated } => match value {
             Value::Array(items) => {
-                let is = |item: &Value| {
-                    item.same(literal)
-                        || matches!((item, instant), (Value::Time(t), Some(i)) if t == i)
-                };
+                let is = |item: &Value| item.same(literal) || matches!((item, instant), (Value::Time(t), Some(i)) if t == i);
                 Some(items.iter().any(is) != *negated)
             }
             _ => None,
@@ -192,11 +156,7 @@ fn against(op: Against, a: &Value, b: &Value, zone: &Zone) -> Option<bool> {
     match op {
         Against::Text(op, ignore_case) => {
             let (a, b) = (text(a)?, text(b)?);
-            Some(if ignore_case {
-                op.folded(&a, fold::chars(&b))
-            } else {
-                op.plain(&a, &b)
-            })
+            Some(if ignore_case { op.folded(&a, fold::chars(&b)) } else { op.plain(&a, &b) })
         }
         Against::Number { op, whole } => op.holds(number(a, whole)?, b),
         Against::Bool { equal } => match (a, b) {
@@ -279,15 +239,9 @@ fn relative(op: Relative, v: Millis, ms: i64, now: Millis) -> Truth {
     };
     if now < start {
         // An empty interval is never entered.
-        Truth {
-            holds: false,
-            until: if start < end { start } else { Millis::MAX },
-        }
+        Truth { holds: false, until: if start < end { start } else { Millis::MAX } }
     } else if now < end {
-        Truth {
-            holds: true,
-            until: end,
-        }
+        Truth { holds: true, until: end }
     } else {
         Truth::forever(false)
     }

@@ -31,11 +31,7 @@ pub struct Explained {
 impl Expr {
     /// Evaluates like [`Expr::eval`] and says why. Allocates; for people.
     pub fn explain<F: Facts + ?Sized>(&self, facts: &F, now: Millis) -> Explained {
-        self.node.explain(&Run {
-            facts,
-            now,
-            zone: &self.zone,
-        })
+        self.node.explain(&Run { facts, now, zone: &self.zone })
     }
 }
 
@@ -55,9 +51,7 @@ impl Node {
         match self {
             Self::All(parts) => (told.clause, told.parts) = ("all".into(), explain(parts)),
             Self::Any(parts) => (told.clause, told.parts) = ("any".into(), explain(parts)),
-            Self::Not(part) => {
-                (told.clause, told.parts) = ("not".into(), explain(std::slice::from_ref(part)))
-            }
+            Self::Not(part) => (told.clause, told.parts) = ("not".into(), explain(std::slice::from_ref(part))),
             Self::Leaf(leaf) => {
                 told.clause = leaf.clause.to_string();
                 told.seen = present(leaf.source.as_ref(), run.facts).map(shown);

@@ -19,10 +19,7 @@ pub(super) fn contains(text: &str, literal: impl Iterator<Item = char> + Clone) 
 }
 
 /// Whether the characters begin with those of `literal`.
-pub(super) fn starts_with(
-    mut text: impl Iterator<Item = char>,
-    literal: impl Iterator<Item = char>,
-) -> bool {
+pub(super) fn starts_with(mut text: impl Iterator<Item = char>, literal: impl Iterator<Item = char>) -> bool {
     literal.into_iter().all(|c| text.next() == Some(c))
 }
 
@@ -65,32 +62,20 @@ mod tests {
         // The standard library may know a newer Unicode than the regex crate.
         let unassigned = regex::Regex::new(r"\p{Cn}").unwrap();
         let mut classes: HashMap<char, Vec<char>> = HashMap::new();
-        let cased =
-            |c: &char| c.to_uppercase().ne([*c]) || c.to_lowercase().ne([*c]) || fold(*c) != *c;
+        let cased = |c: &char| c.to_uppercase().ne([*c]) || c.to_lowercase().ne([*c]) || fold(*c) != *c;
         for c in ('\0'..=char::MAX).filter(cased) {
-            if unassigned.is_match(c.encode_utf8(&mut [0; 4]))
-                || unassigned.is_match(fold(c).encode_utf8(&mut [0; 4]))
-            {
+            if unassigned.is_match(c.encode_utf8(&mut [0; 4])) || unassigned.is_match(fold(c).encode_utf8(&mut [0; 4])) {
                 continue;
             }
             classes.entry(fold(c)).or_default().push(c);
         }
         for class in classes.values() {
             for c in class {
-                let regex =
-                    regex::Regex::new(&format!("^(?i){}$", regex::escape(&c.to_string()))).unwrap();
+                let regex = regex::Regex::new(&format!("^(?i){}$", regex::escape(&c.to_string()))).unwrap();
                 // What has no class of its own must not match the mappings of its members either.
-                let near = class
-                    .iter()
-                    .copied()
-                    .chain(c.to_uppercase())
-                    .chain(c.to_lowercase());
+                let near = class.iter().copied().chain(c.to_uppercase()).chain(c.to_lowercase());
                 for other in near.filter(|c| !unassigned.is_match(c.encode_utf8(&mut [0; 4]))) {
-                    assert_eq!(
-                        regex.is_match(&other.to_string()),
-                        fold(*c) == fold(other),
-                        "{c:?} {other:?}"
-                    );
+                    assert_eq!(regex.is_match(&other.to_string()), fold(*c) == fold(other), "{c:?} {other:?}");
                 }
             }
         }

@@ -138,10 +138,7 @@ impl Expr {
     /// The condition that always holds.
     #[must_use]
     pub fn always() -> Self {
-        Self {
-            node: Node::All(Box::default()),
-            zone: Zone::utc(),
-        }
+        Self { node: Node::All(Box::default()), zone: Zone::utc() }
     }
 
     /// Whether nothing is asked at all.
@@ -159,10 +156,7 @@ impl Expr {
         if other.is_always() {
             return self;
         }
-        Self {
-            node: Node::All(Box::new([self.node, other.node])),
-            zone: self.zone,
-        }
+        Self { node: Node::All(Box::new([self.node, other.node])), zone: self.zone }
     }
 
     /// Calls `f` with everything that the condition reads, in the order written; repeats included.
@@ -179,8 +173,7 @@ impl Expr {
     #[must_use]
     pub fn relative(&self) -> bool {
         let mut found = false;
-        self.node
-            .leaves(&mut |leaf| found |= matches!(leaf.test, Test::Relative { .. }));
+        self.node.leaves(&mut |leaf| found |= matches!(leaf.test, Test::Relative { .. }));
         found
     }
 
@@ -188,8 +181,7 @@ impl Expr {
     #[must_use]
     pub fn compares(&self) -> bool {
         let mut found = false;
-        self.node
-            .leaves(&mut |leaf| found |= matches!(leaf.test, Test::Against(..)));
+        self.node.leaves(&mut |leaf| found |= matches!(leaf.test, Test::Against(..)));
         found
     }
 }

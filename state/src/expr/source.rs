@@ -40,10 +40,7 @@ impl PathRef {
     /// The leaf itself.
     #[must_use]
     pub fn leaf(path: PathId) -> Self {
-        Self {
-            path,
-            rest: Box::default(),
-        }
+        Self { path, rest: Box::default() }
     }
 }
 
@@ -56,9 +53,7 @@ impl From<PathId> for PathRef {
 impl fmt::Debug for PathRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.path.0)?;
-        self.rest
-            .iter()
-            .try_for_each(|segment| write!(f, ".{segment}"))
+        self.rest.iter().try_for_each(|segment| write!(f, ".{segment}"))
     }
 }
 
@@ -92,10 +87,7 @@ pub fn descend<'a>(value: &'a Value, rest: &[CompactString]) -> Option<&'a Value
         let Value::Object(entries) = at else {
             return None;
         };
-        at = entries
-            .iter()
-            .find(|(key, _)| key == segment)
-            .map(|(_, value)| value)?;
+        at = entries.iter().find(|(key, _)| key == segment).map(|(_, value)| value)?;
     }
     Some(at)
 }

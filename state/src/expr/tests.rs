@@ -27,13 +27,7 @@ impl Default for Docs {
     fn default() -> Self {
         let empty = Value::Object(Vec::new());
         let (computed, captured) = (Vec::new(), Vec::new());
-        Self {
-            event: empty.clone(),
-            custom: empty.clone(),
-            context: empty,
-            computed,
-            captured,
-        }
+        Self { event: empty.clone(), custom: empty.clone(), context: empty, computed, captured }
     }
 }
 
@@ -55,10 +49,7 @@ pub(super) struct AnyName;
 
 impl AnyName {
     fn path(dotted: &str) -> Option<PathRef> {
-        (!dotted.starts_with("gone")).then(|| PathRef {
-            path: PathId(0),
-            rest: paths::split(dotted).into(),
-        })
+        (!dotted.starts_with("gone")).then(|| PathRef { path: PathId(0), rest: paths::split(dotted).into() })
     }
 }
 
@@ -85,10 +76,7 @@ impl Resolve for AnyName {
         Self::path(dotted)
     }
     fn computed(&self, key: &str) -> Option<(TraitSlot, DataType)> {
-        key.strip_prefix('t')?
-            .parse()
-            .ok()
-            .map(|slot| (TraitSlot(slot), DataType::Float))
+        key.strip_prefix('t')?.parse().ok().map(|slot| (TraitSlot(slot), DataType::Float))
     }
 }
 
@@ -96,20 +84,11 @@ pub(super) fn berlin() -> Zone {
     Zone::parse("Europe/Berlin").unwrap()
 }
 
-pub(super) const EVENT: Place<'static> = Place::ComputedTrait {
-    event: EventSlot(0),
-};
+pub(super) const EVENT: Place<'static> = Place::ComputedTrait { event: EventSlot(0) };
 
 pub(super) fn try_compile(list: &Json, place: Place<'_>) -> Result<Expr, Vec<Issue>> {
     let mut issues = Vec::new();
-    let expr = compile(
-        list.as_array().unwrap(),
-        place,
-        &AnyName,
-        &berlin(),
-        "/conditions",
-        &mut issues,
-    );
+    let expr = compile(list.as_array().unwrap(), place, &AnyName, &berlin(), "/conditions", &mut issues);
     assert_eq!(expr.is_none(), !issues.is_empty());
     expr.ok_or(issues)
 }

@@ -64,9 +64,7 @@ impl<'a> Scalar<'a> {
             Self::Str(text) if cast => text.trim().parse().ok(),
             _ => None,
         };
-        int.filter(|int| (-INTEGER_MAX..=INTEGER_MAX).contains(int))
-            .map(Value::Int)
-            .ok_or("a whole number within ±(2^53 − 1)")
+        int.filter(|int| (-INTEGER_MAX..=INTEGER_MAX).contains(int)).map(Value::Int).ok_or("a whole number within ±(2^53 − 1)")
     }
 
     fn float(self, cast: bool) -> Result<Value, &'static str> {

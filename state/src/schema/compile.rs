@@ -41,10 +41,7 @@ impl Level {
             return self.fields.iter().position(|field| field.key == key);
         }
         let at = |place: &u16| &self.fields[usize::from(*place)].key;
-        let found = self
-            .by_key
-            .binary_search_by(|place| at(place).as_str().cmp(key))
-            .ok()?;
+        let found = self.by_key.binary_search_by(|place| at(place).as_str().cmp(key)).ok()?;
         Some(usize::from(self.by_key[found]))
     }
 }
@@ -80,22 +77,13 @@ impl Schema {
     ///
     /// # Errors
     /// All problems that [`Structure::check`] finds, with pointers relative to the structure.
-    pub fn compile(
-        structure: &Structure,
-        cast: bool,
-        unknown: UnknownKeys,
-        paths: &mut PathTable,
-    ) -> Result<Self, Vec<Issue>> {
+    pub fn compile(structure: &Structure, cast: bool, unknown: UnknownKeys, paths: &mut PathTable) -> Result<Self, Vec<Issue>> {
         let mut issues = Vec::new();
         structure.check("", &mut issues);
         if !issues.is_empty() {
             return Err(issues);
         }
-        Ok(Self {
-            root: level(&structure.0, "", "", paths),
-            cast,
-            unknown,
-        })
+        Ok(Self { root: level(&structure.0, "", "", paths), cast, unknown })
     }
 
     /// What becomes of undeclared keys when the caller has no policy of its own.
@@ -115,19 +103,13 @@ impl Schema {
         loop {
             let (first, after) = rest.split_first()?;
             let Some(field) = level.fields.iter().find(|field| field.key == *first) else {
-                return open.then(|| PathRef {
-                    path: level.extras,
-                    rest: rest.into(),
-                });
+                return open.then(|| PathRef { path: level.extras, rest: rest.into() });
             };
             match &field.kind {
                 Kind::Object(inner) if !after.is_empty() => (level, rest) = (inner, after),
                 Kind::Object(_) => return None,
                 Kind::Open => {
-                    return Some(PathRef {
-                        path: field.path,
-                        rest: after.into(),
-                    });
+                    return Some(PathRef { path: field.path, rest: after.into() });
                 }
                 _ => return after.is_empty().then(|| PathRef::leaf(field.path)),
             }
@@ -140,34 +122,15 @@ fn level(nodes: &[Node], path: &str, name: &str, paths: &mut PathTable) -> Level
         .iter()
         .map(|node| {
             let key = node.properties.key.as_str();
-            let name = if name.is_empty() {
-                key.into()
-            } else {
-                compact_str::format_compact!("{name}.{key}")
-            };
+            let name = if name.is_empty() { key.into() } else { compact_str::format_compact!("{name}.{key}") };
             field(node, &paths::join(path, key), name, paths)
         })
         .collect();
-    let wide = if fields.len() > SCAN_MAX {
-        fields.len()
-    } else {
-        0
-    };
+    let wide = if fields.len() > SCAN_MAX { fields.len() } else { 0 };
     // `check` bounds the fields far below 2^16.
-    let mut by_key: Box<[u16]> = (0..wide)
-        .filter_map(|place| u16::try_from(place).ok())
-        .collect();
-    by_key.sort_unstable_by(|a, b| {
-        fields[usize::from(*a)]
-            .key
-            .cmp(&fields[usize::from(*b)].key)
-    });
-    Level {
-        fields,
-        by_key,
-        extras: paths.intern(&paths::extras(path)),
-        name: name.into(),
-    }
+    let mut by_key: Box<[u16]> = (0..wide).filter_map(|place| u16::try_from(place).ok()).collect();
+    by_key.sort_unstable_by(|a, b| fields[usize::from(*a)].key.cmp(&fields[usize::from(*b)].key));
+    Level { fields, by_key, extras: paths.intern(&paths::extras(path)), name: name.into() }
 }
 
 fn field(node: &Node, path: &str, name: CompactString, paths: &mut PathTable) -> Field {

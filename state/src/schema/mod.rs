@@ -7,9 +7,7 @@ mod structure;
 mod validate;
 
 pub use compile::Schema;
-pub use structure::{
-    DEPTH_MAX, DataType, KEY_LEN_MAX, NODES_MAX, Node, NodeProperties, Property, Structure,
-};
+pub use structure::{DEPTH_MAX, DataType, KEY_LEN_MAX, NODES_MAX, Node, NodeProperties, Property, Structure};
 pub use validate::{Checked, ERRORS_MAX, FieldError};
 
 use serde::{Deserialize, Serialize};

@@ -38,15 +38,8 @@ pub enum DataType {
 
 impl DataType {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Object,
-        Self::String,
-        Self::Integer,
-        Self::Float,
-        Self::Boolean,
-        Self::DateTime,
-        Self::Array,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Object, Self::String, Self::Integer, Self::Float, Self::Boolean, Self::DateTime, Self::Array];
 
     /// The name in definitions.
     #[must_use]
@@ -78,28 +71,16 @@ pub struct Structure(pub Vec<Node>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// The editor's id; equal to the key and ignored.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "or_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "or_default")]
     pub id: String,
     /// The editor's label; equal to the key and ignored.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "or_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "or_default")]
     pub name: String,
     /// What is declared.
     #[serde(default, deserialize_with = "or_default")]
     pub properties: NodeProperties,
     /// Nested nodes; with any, the property is a closed object whatever its type says.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "or_default"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "or_default")]
     pub children: Vec<Node>,
 }
 
@@ -114,11 +95,7 @@ pub struct NodeProperties {
     #[serde(default, rename = "type", deserialize_with = "or_default")]
     pub data_type: String,
     /// A regular expression that must match somewhere in the text of the value before casting.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "or_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "or_default")]
     pub pattern: String,
     /// Whether absence is an error.
     #[serde(default, deserialize_with = "or_default")]
@@ -129,9 +106,7 @@ pub struct NodeProperties {
 }
 
 /// Exports write null where they mean nothing.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    json: D,
-) -> Result<T, D::Error> {
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(json: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(json)?.unwrap_or_default())
 }
 
@@ -149,11 +124,7 @@ impl Node {
     /// The type, as far as it is known.
     #[must_use]
     pub fn data_type(&self) -> Option<DataType> {
-        if self.children.is_empty() {
-            DataType::parse(&self.properties.data_type)
-        } else {
-            Some(DataType::Object)
-        }
+        if self.children.is_empty() { DataType::parse(&self.properties.data_type) } else { Some(DataType::Object) }
     }
 
     /// The compiled pattern; `None` where there is none.
@@ -163,10 +134,7 @@ impl Node {
     pub(crate) fn pattern(&self) -> Result<Option<Regex>, regex::Error> {
         match self.properties.pattern.as_str() {
             "" => Ok(None),
-            pattern => RegexBuilder::new(pattern)
-                .size_limit(PATTERN_BYTES_MAX)
-                .build()
-                .map(Some),
+            pattern => RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build().map(Some),
         }
     }
 }
@@ -197,15 +165,9 @@ impl Structure {
         let (last, parents) = segments.split_last()?;
         let mut level = &self.0;
         for parent in parents {
-            level = &level
-                .iter()
-                .find(|node| node.properties.key == *parent)?
-                .children;
+            level = &level.iter().find(|node| node.properties.key == *parent)?.children;
         }
-        level
-            .iter()
-            .find(|node| node.properties.key == *last)?
-            .data_type()
+        level.iter().find(|node| node.properties.key == *last)?.data_type()
     }
 }
 
@@ -220,13 +182,7 @@ fn collect(level: &[Node], parent: &str, leaves: &mut Vec<Property>) {
     }
 }
 
-fn check_level(
-    level: &[Node],
-    pointer: &str,
-    depth: usize,
-    nodes: &mut usize,
-    errors: &mut Vec<Issue>,
-) {
+fn check_level(level: &[Node], pointer: &str, depth: usize, nodes: &mut usize, errors: &mut Vec<Issue>) {
     if depth > DEPTH_MAX {
         let message = format!("structure is more than {DEPTH_MAX} levels deep");
         errors.push(Issue::new(pointer, DEFINITION_INVALID, message));
@@ -237,21 +193,14 @@ fn check_level(
         let at = format!("{pointer}/{i}");
         let key = node.properties.key.as_str();
         let mut refuse = |field: &str, message: String| {
-            errors.push(Issue::new(
-                format!("{at}/properties/{field}"),
-                DEFINITION_INVALID,
-                message,
-            ));
+            errors.push(Issue::new(format!("{at}/properties/{field}"), DEFINITION_INVALID, message));
         };
         if key.is_empty() {
             refuse("key", "key is empty".into());
         } else if key.contains('.') {
             refuse("key", format!("key {key:?} contains a dot"));
         } else if key.chars().count() > KEY_LEN_MAX {
-            refuse(
-                "key",
-                format!("key {key:?} is longer than {KEY_LEN_MAX} characters"),
-            );
+            refuse("key", format!("key {key:?} is longer than {KEY_LEN_MAX} characters"));
         } else if key.chars().any(char::is_control) {
             refuse("key", format!("key {key:?} contains a control character"));
         } else if !seen.insert(key) {
@@ -264,58 +213,30 @@ fn check_level(
 fn check_node(node: &Node, at: &str, depth: usize, nodes: &mut usize, errors: &mut Vec<Issue>) {
     *nodes += 1;
     let mut refuse = |field: &str, message: String| {
-        errors.push(Issue::new(
-            format!("{at}/properties/{field}"),
-            DEFINITION_INVALID,
-            message,
-        ));
+        errors.push(Issue::new(format!("{at}/properties/{field}"), DEFINITION_INVALID, message));
     };
     let name = node.properties.data_type.as_str();
     // Children make the type object, also where the editor left it empty.
     let left_to_children = name.is_empty() && !node.children.is_empty();
     if DataType::parse(name).is_none() && !left_to_children {
-        refuse(
-            "type",
-            format!(
-                "type {name:?} is none of object, string, integer, float, boolean, dateTime, array"
-            ),
-        );
+        refuse("type", format!("type {name:?} is none of object, string, integer, float, boolean, dateTime, array"));
     }
     if let Err(error) = node.pattern() {
         let text = error.to_string();
-        let reason = text
-            .lines()
-            .last()
-            .unwrap_or_default()
-            .trim_start_matches("error: ");
-        refuse(
-            "pattern",
-            format!(
-                "pattern {:?} does not compile: {reason}",
-                node.properties.pattern
-            ),
-        );
+        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        refuse("pattern", format!("pattern {:?} does not compile: {reason}", node.properties.pattern));
     }
     if let Some(items) = &node.properties.items {
         let pointer = format!("{at}/properties/items");
         if node.data_type() != Some(DataType::Array) {
             refuse("items", "only an array has items".into());
         } else if depth >= DEPTH_MAX {
-            refuse(
-                "items",
-                format!("structure is more than {DEPTH_MAX} levels deep"),
-            );
+            refuse("items", format!("structure is more than {DEPTH_MAX} levels deep"));
         } else {
             check_node(items, &pointer, depth + 1, nodes, errors);
         }
     }
     if !node.children.is_empty() {
-        check_level(
-            &node.children,
-            &format!("{at}/children"),
-            depth + 1,
-            nodes,
-            errors,
-        );
+        check_level(&node.children, &format!("{at}/children"), depth + 1, nodes, errors);
     }
 }

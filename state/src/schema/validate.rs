@@ -66,18 +66,9 @@ impl Schema {
     ///
     /// # Errors
     /// As [`Schema::validate`].
-    pub fn validate_as(
-        &self,
-        raw: &str,
-        zone: &Zone,
-        unknown: UnknownKeys,
-    ) -> Result<Props, Vec<FieldError>> {
+    pub fn validate_as(&self, raw: &str, zone: &Zone, unknown: UnknownKeys) -> Result<Props, Vec<FieldError>> {
         let checked = self.check(raw, zone, unknown);
-        if checked.errors.is_empty() {
-            Ok(checked.props)
-        } else {
-            Err(checked.errors)
-        }
+        if checked.errors.is_empty() { Ok(checked.props) } else { Err(checked.errors) }
     }
 
     /// Reads a document and keeps what is right beside what is wrong.
@@ -95,36 +86,17 @@ impl Schema {
             indexes: SmallVec::new(),
             at: None,
         };
-        let raw = if raw.trim_ascii().is_empty() {
-            "{}"
-        } else {
-            raw
-        };
+        let raw = if raw.trim_ascii().is_empty() { "{}" } else { raw };
         let mut json = serde_json::Deserializer::from_str(raw);
-        let read = Root {
-            level: &self.root,
-            run: &mut run,
-        }
-        .deserialize(&mut json)
-        .and_then(|()| json.end());
+        let read = Root { level: &self.root, run: &mut run }.deserialize(&mut json).and_then(|()| json.end());
         if let Err(error) = read
             && !run.errors.iter().any(|e| e.rule == "limit")
         {
-            let path = run
-                .at
-                .map_or(CompactString::const_new(""), |field| run.place(&field.name));
+            let path = run.at.map_or(CompactString::const_new(""), |field| run.place(&field.name));
             run.errors.truncate(ERRORS_MAX - 1);
-            run.errors.push(FieldError {
-                path: path.into(),
-                rule: "type",
-                message: error.to_string(),
-            });
+            run.errors.push(FieldError { path: path.into(), rule: "type", message: error.to_string() });
         }
-        Checked {
-            props: Props::new(run.out),
-            errors: run.errors,
-            stripped: run.stripped,
-        }
+        Checked { props: Props::new(run.out), errors: run.errors, stripped: run.stripped }
     }
 }
 
@@ -148,11 +120,7 @@ impl Run<'_> {
     fn wrong(&mut self, name: &str, rule: &'static str, message: impl FnOnce() -> String) {
         if self.errors.len() < ERRORS_MAX {
             let path = self.place(name).into();
-            self.errors.push(FieldError {
-                path,
-                rule,
-                message: message(),
-            });
+            self.errors.push(FieldError { path, rule, message: message() });
         }
     }
 
@@ -172,21 +140,13 @@ impl Run<'_> {
     /// Counts one more key.
     fn key<E: Error>(&mut self) -> Result<(), E> {
         self.keys += 1;
-        if self.keys > KEYS_MAX {
-            Err(self.limit(format!("document has more than {KEYS_MAX} keys")))
-        } else {
-            Ok(())
-        }
+        if self.keys > KEYS_MAX { Err(self.limit(format!("document has more than {KEYS_MAX} keys"))) } else { Ok(()) }
     }
 
     /// Goes one object or array deeper.
     fn enter<E: Error>(&mut self) -> Result<(), E> {
         self.nesting += 1;
-        if self.nesting > NESTING_MAX {
-            Err(self.limit(format!("document is nested deeper than {NESTING_MAX}")))
-        } else {
-            Ok(())
-        }
+        if self.nesting > NESTING_MAX { Err(self.limit(format!("document is nested deeper than {NESTING_MAX}"))) } else { Ok(()) }
     }
 
     fn leave(&mut self) {
@@ -195,11 +155,7 @@ impl Run<'_> {
 
     fn limit<E: Error>(&mut self, message: String) -> E {
         self.errors.truncate(ERRORS_MAX - 1);
-        self.errors.push(FieldError {
-            path: String::new(),
-            rule: "limit",
-            message,
-        });
+        self.errors.push(FieldError { path: String::new(), rule: "limit", message });
         E::custom("limit")
     }
 }
@@ -236,9 +192,7 @@ impl Target<'_> {
 impl Field {
     fn covers(&self, path: PathId) -> bool {
         match &self.kind {
-            Kind::Object(level) => {
-                level.extras == path || level.fields.iter().any(|field| field.covers(path))
-            }
+            Kind::Object(level) => level.extras == path || level.fields.iter().any(|field| field.covers(path)),
             _ => self.path == path,
         }
     }
@@ -268,11 +222,7 @@ fn read_level<'de, 's, A: MapAccess<'de>>(
                     }
                     UnknownKeys::Strip => run.stripped += 1,
                     UnknownKeys::Strict => {
-                        let name = if level.name.is_empty() {
-                            key
-                        } else {
-                            format_compact!("{}.{key}", level.name)
-                        };
+                        let name = if level.name.is_empty() { key } else { format_compact!("{}.{key}", level.name) };
                         run.wrong(&name, "unknown", || "this key is not declared".into());
                     }
                 }
@@ -287,11 +237,7 @@ fn read_level<'de, 's, A: MapAccess<'de>>(
             target.forget(field, run);
         }
         let present = map.next_value_seed(FieldSeed { field, run, target })?;
-        if present {
-            seen[word] |= bit
-        } else {
-            seen[word] &= !bit
-        }
+        if present { seen[word] |= bit } else { seen[word] &= !bit }
     }
     missing(level, run, &seen);
     // Null is absence here as everywhere at the top of a document.
@@ -310,11 +256,7 @@ fn read_level<'de, 's, A: MapAccess<'de>>(
 /// Reports the required fields that `seen` has no bit for.
 fn missing(level: &Level, run: &mut Run<'_>, seen: &[u64]) {
     for (place, field) in level.fields.iter().enumerate() {
-        if field.required
-            && seen
-                .get(place / 64)
-                .is_none_or(|word| word & (1 << (place % 64)) == 0)
-        {
+        if field.required && seen.get(place / 64).is_none_or(|word| word & (1 << (place % 64)) == 0) {
             run.wrong(&field.name, "required", || "this field is required".into());
         }
     }
@@ -346,10 +288,7 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-        Ok(self
-            .level
-            .find(key, self.hint)
-            .map_or_else(|| Key::Unknown(key.into()), Key::Declared))
+        Ok(self.level.find(key, self.hint).map_or_else(|| Key::Unknown(key.into()), Key::Declared))
     }
 }
 
@@ -376,9 +315,7 @@ impl FieldSeed<'_, '_, '_, '_> {
             && !matches!(field.kind, Kind::Array(_) | Kind::Open | Kind::Object(_))
             && !pattern.is_match(&scalar.text())
         {
-            run.wrong(&field.name, "pattern", || {
-                format!("text does not match {pattern}")
-            });
+            run.wrong(&field.name, "pattern", || format!("text does not match {pattern}"));
             return true;
         }
         match scalar.cast(&field.kind, run.cast, run.zone) {
@@ -398,9 +335,7 @@ impl FieldSeed<'_, '_, '_, '_> {
             Kind::Array(_) => "an array",
             Kind::Open | Kind::Object(_) => "an object",
         };
-        self.run.wrong(&self.field.name, "type", || {
-            format!("value is not {expected}")
-        });
+        self.run.wrong(&self.field.name, "type", || format!("value is not {expected}"));
         true
     }
 }
@@ -460,15 +395,9 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_, '_, '_> {
         let errors = run.errors.len();
         run.indexes.push(0);
         let mut into = Target::Elements(&mut elements);
-        while let Some(present) = seq.next_element_seed(FieldSeed {
-            field: items,
-            run,
-            target: &mut into,
-        })? {
+        while let Some(present) = seq.next_element_seed(FieldSeed { field: items, run, target: &mut into })? {
             if !present && items.required {
-                run.wrong(&items.name, "required", || {
-                    "this element is required".into()
-                });
+                run.wrong(&items.name, "required", || "this element is required".into());
             } else if !present {
                 into.put(items, Value::Null, run);
             }
@@ -498,8 +427,7 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_, '_, '_> {
                 } else {
                     let mut entries = Vec::new();
                     read_level(level, map, self.run, &mut Target::Entries(&mut entries))?;
-                    self.target
-                        .put(self.field, Value::Object(entries), self.run);
+                    self.target.put(self.field, Value::Object(entries), self.run);
                 }
                 Ok(true)
             }

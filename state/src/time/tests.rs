@@ -10,9 +10,7 @@ fn instant(text: &str) -> Millis {
 }
 
 fn check(text: &str, expect: &str) {
-    let got = parse_instant(text, &berlin())
-        .map(DateTimeLit::start)
-        .map(format_instant);
+    let got = parse_instant(text, &berlin()).map(DateTimeLit::start).map(format_instant);
     assert_eq!(got.as_deref().unwrap_or("none"), expect, "{text}");
 }
 
@@ -51,37 +49,14 @@ fn i12_reading_dates() {
 #[test]
 fn t61_gap_and_fold() {
     let at = |date: &str, time: &str, prefer| {
-        format_instant(berlin().resolve(
-            parse_date(date).unwrap(),
-            parse_time_of_day(time).unwrap(),
-            prefer,
-        ))
-        .to_string()
+        format_instant(berlin().resolve(parse_date(date).unwrap(), parse_time_of_day(time).unwrap(), prefer)).to_string()
     };
-    assert_eq!(
-        at("2024-03-31", "02:30", Prefer::Earlier),
-        "2024-03-31T01:00:00.000Z"
-    );
-    assert_eq!(
-        at("2024-03-31", "02:30", Prefer::Later),
-        "2024-03-31T01:00:00.000Z"
-    );
-    assert_eq!(
-        at("2024-03-31", "02:00", Prefer::Later),
-        "2024-03-31T01:00:00.000Z"
-    );
-    assert_eq!(
-        at("2024-03-31", "03:00", Prefer::Later),
-        "2024-03-31T01:00:00.000Z"
-    );
-    assert_eq!(
-        at("2024-10-27", "02:30", Prefer::Earlier),
-        "2024-10-27T00:30:00.000Z"
-    );
-    assert_eq!(
-        at("2024-10-27", "02:30", Prefer::Later),
-        "2024-10-27T01:30:00.000Z"
-    );
+    assert_eq!(at("2024-03-31", "02:30", Prefer::Earlier), "2024-03-31T01:00:00.000Z");
+    assert_eq!(at("2024-03-31", "02:30", Prefer::Later), "2024-03-31T01:00:00.000Z");
+    assert_eq!(at("2024-03-31", "02:00", Prefer::Later), "2024-03-31T01:00:00.000Z");
+    assert_eq!(at("2024-03-31", "03:00", Prefer::Later), "2024-03-31T01:00:00.000Z");
+    assert_eq!(at("2024-10-27", "02:30", Prefer::Earlier), "2024-10-27T00:30:00.000Z");
+    assert_eq!(at("2024-10-27", "02:30", Prefer::Later), "2024-10-27T01:30:00.000Z");
     // Midnight itself is skipped in Beirut on this day.
     let beirut = Zone::parse("Asia/Beirut").unwrap();
     let day = beirut.start_of_day(parse_date("2024-03-31").unwrap());
@@ -93,18 +68,9 @@ fn t61_gap_and_fold() {
 #[test]
 fn t83_day_length() {
     let date = parse_date("2024-03-31").unwrap();
-    assert_eq!(
-        berlin().end_of_day(date).0 - berlin().start_of_day(date).0,
-        23 * 3_600_000
-    );
-    assert_eq!(
-        berlin().date(instant("2024-02-29T23:00:00Z")),
-        parse_date("2024-03-01").unwrap()
-    );
-    assert_eq!(
-        berlin().date(instant("2024-02-29T22:59:59Z")),
-        parse_date("2024-02-29").unwrap()
-    );
+    assert_eq!(berlin().end_of_day(date).0 - berlin().start_of_day(date).0, 23 * 3_600_000);
+    assert_eq!(berlin().date(instant("2024-02-29T23:00:00Z")), parse_date("2024-03-01").unwrap());
+    assert_eq!(berlin().date(instant("2024-02-29T22:59:59Z")), parse_date("2024-02-29").unwrap());
 }
 
 // I-46: a zone that does not exist is refused.
@@ -123,10 +89,7 @@ fn i46_zones() {
 #[test]
 fn unix_times_below_1e11_are_seconds() {
     assert_eq!(from_epoch(1_709_287_200), Some(Millis(1_709_287_200_000)));
-    assert_eq!(
-        from_epoch(1_709_287_200_123),
-        Some(Millis(1_709_287_200_123))
-    );
+    assert_eq!(from_epoch(1_709_287_200_123), Some(Millis(1_709_287_200_123)));
     assert_eq!(from_epoch(99_999_999_999), Some(Millis(99_999_999_999_000)));
     assert_eq!(from_epoch(-1), Some(Millis(-1000)));
     assert_eq!(from_epoch(i64::MAX), None);
@@ -136,10 +99,7 @@ fn unix_times_below_1e11_are_seconds() {
 #[test]
 fn times_of_day() {
     assert_eq!(parse_time_of_day("08:05"), Some(Time::constant(8, 5, 0, 0)));
-    assert_eq!(
-        parse_time_of_day("23:59:58"),
-        Some(Time::constant(23, 59, 58, 0))
-    );
+    assert_eq!(parse_time_of_day("23:59:58"), Some(Time::constant(23, 59, 58, 0)));
     for bad in ["8:05", "24:00", "12:60", "12-30", "", "12:30:", "12:3a"] {
         assert_eq!(parse_time_of_day(bad), None, "{bad}");
     }
@@ -147,14 +107,8 @@ fn times_of_day() {
 
 #[test]
 fn any_number_of_milliseconds_can_be_written() {
-    assert_eq!(
-        format_instant(Millis(INSTANT_MIN)),
-        "0000-01-01T00:00:00.000Z"
-    );
-    assert_eq!(
-        format_instant(Millis(INSTANT_MAX)),
-        "9999-12-31T23:59:59.999Z"
-    );
+    assert_eq!(format_instant(Millis(INSTANT_MIN)), "0000-01-01T00:00:00.000Z");
+    assert_eq!(format_instant(Millis(INSTANT_MAX)), "9999-12-31T23:59:59.999Z");
     assert!(format_instant(Millis::MAX).ends_with('Z'));
     assert!(format_instant(Millis::MIN).ends_with('Z'));
 }

@@ -45,10 +45,8 @@ fn canonical(value: &Value) -> Value {
         Value::Float(float) => whole(*float).map_or(Value::Float(*float), Value::Int),
         Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
         Value::Object(entries) => {
-            let mut entries: Vec<(CompactString, Value)> = entries
-                .iter()
-                .map(|(key, value)| (key.clone(), canonical(value)))
-                .collect();
+            let mut entries: Vec<(CompactString, Value)> =
+                entries.iter().map(|(key, value)| (key.clone(), canonical(value))).collect();
             entries.sort_by(|a, b| a.0.cmp(&b.0));
             Value::Object(entries)
         }

@@ -30,14 +30,8 @@ fn equality_is_typed() {
 #[test]
 fn integers_and_doubles_compare_without_rounding() {
     let order = |a: &str, b: &str| Value::cmp_number(&json(a), &json(b));
-    assert_eq!(
-        order("9007199254740993", "9007199254740992.0"),
-        Some(Ordering::Greater)
-    );
-    assert_eq!(
-        order("9223372036854775807", "9223372036854775807.0"),
-        Some(Ordering::Less)
-    );
+    assert_eq!(order("9007199254740993", "9007199254740992.0"), Some(Ordering::Greater));
+    assert_eq!(order("9223372036854775807", "9223372036854775807.0"), Some(Ordering::Less));
     assert_eq!(order("-3", "-2.5"), Some(Ordering::Less));
     assert_eq!(order("-2", "-2.5"), Some(Ordering::Greater));
     assert_eq!(order("1e300", "5"), Some(Ordering::Greater));
@@ -48,24 +42,16 @@ fn integers_and_doubles_compare_without_rounding() {
 // T-25: 1 and "1" are two values, 1 and 1.0 are one.
 #[test]
 fn t25_distinct_keys() {
-    let set: HashSet<ValueKey> = ["\"b\"", "\"a\"", "\"b\"", "1", "\"1\"", "1.0"]
-        .map(|t| ValueKey::new(&json(t)))
-        .into();
+    let set: HashSet<ValueKey> = ["\"b\"", "\"a\"", "\"b\"", "1", "\"1\"", "1.0"].map(|t| ValueKey::new(&json(t))).into();
     assert_eq!(set.len(), 4);
-    assert_eq!(
-        ValueKey::new(&Value::Float(-0.0)),
-        ValueKey::new(&Value::Int(0))
-    );
+    assert_eq!(ValueKey::new(&Value::Float(-0.0)), ValueKey::new(&Value::Int(0)));
     let pair = ["{\"a\":1,\"b\":[2.0]}", "{\"b\":[2],\"a\":1.0}"].map(|t| ValueKey::new(&json(t)));
     assert_eq!(pair[0], pair[1]);
 }
 
 #[test]
 fn instants_render_as_utc_with_milliseconds() {
-    assert_eq!(
-        Value::Time(Millis(1_709_287_200_123)).to_json(),
-        serde_json::json!("2024-03-01T10:00:00.123Z")
-    );
+    assert_eq!(Value::Time(Millis(1_709_287_200_123)).to_json(), serde_json::json!("2024-03-01T10:00:00.123Z"));
 }
 
 pub(crate) fn any_value() -> impl Strategy<Value = Value> {
@@ -73,20 +59,16 @@ pub(crate) fn any_value() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::Bool),
         prop_oneof![-3i64..4, any::<i64>()].prop_map(Value::Int),
-        prop_oneof![
-            (-8i32..8).prop_map(|i| f64::from(i) / 2.0),
-            any::<f64>().prop_filter("finite", |f| f.is_finite())
-        ]
-        .prop_map(Value::Float),
+        prop_oneof![(-8i32..8).prop_map(|i| f64::from(i) / 2.0), any::<f64>().prop_filter("finite", |f| f.is_finite())]
+            .prop_map(Value::Float),
         "[ab1]{0,2}".prop_map(|s| Value::Str(s.into())),
         (-3i64..3).prop_map(|t| Value::Time(Millis(t))),
     ];
     leaf.prop_recursive(2, 12, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
-            prop::collection::btree_map("[ab]", inner, 0..3).prop_map(|map| Value::Object(
-                map.into_iter().map(|(k, v)| (k.into(), v)).collect()
-            )),
+            prop::collection::btree_map("[ab]", inner, 0..3)
+                .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.into(), v)).collect())),
         ]
     })
 }

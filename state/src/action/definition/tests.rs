@@ -11,22 +11,9 @@ use serde_json::json;
 fn refused(json: Json, expect: &[(&str, &str)]) {
     let text = json.to_string();
     let issues = try_action(&json).expect_err(&text);
-    let found: Vec<_> = issues
-        .iter()
-        .map(|issue| (issue.pointer.as_str(), issue.code))
-        .collect();
-    let expect: Vec<_> = expect
-        .iter()
-        .map(|(pointer, code)| (format!("/actions/0{pointer}"), *code))
-        .collect();
-    assert_eq!(
-        found,
-        expect
-            .iter()
-            .map(|(pointer, code)| (pointer.as_str(), *code))
-            .collect::<Vec<_>>(),
-        "{text}\n{issues:#?}"
-    );
+    let found: Vec<_> = issues.iter().map(|issue| (issue.pointer.as_str(), issue.code)).collect();
+    let expect: Vec<_> = expect.iter().map(|(pointer, code)| (format!("/actions/0{pointer}"), *code)).collect();
+    assert_eq!(found, expect.iter().map(|(pointer, code)| (pointer.as_str(), *code)).collect::<Vec<_>>(), "{text}\n{issues:#?}");
 }
 
 #[test]
@@ -45,22 +32,9 @@ fn the_definition_of_the_specification_reads() {
         "hooks": [],
         "testUsers": [{"userId": "u1", "channels": ["web"], "description": "QA", "skipTargeting": true}]}));
     assert_eq!(def.state, State::Staging);
-    assert_eq!(
-        (def.priority, def.created_at, def.slot.as_deref()),
-        (10, at("2024-03-01T10:00:00Z"), Some("hero"))
-    );
-    assert_eq!(
-        (&*def.channels, &*def.on_event, def.accept_grace_ms),
-        (&[WEB][..], &[CART_VIEWED][..], 60_000)
-    );
-    assert_eq!(
-        def.test_users[0],
-        TestUser {
-            user_id: "u1".into(),
-            channels: [WEB].into(),
-            skip_targeting: true
-        }
-    );
+    assert_eq!((def.priority, def.created_at, def.slot.as_deref()), (10, at("2024-03-01T10:00:00Z"), Some("hero")));
+    assert_eq!((&*def.channels, &*def.on_event, def.accept_grace_ms), (&[WEB][..], &[CART_VIEWED][..], 60_000));
+    assert_eq!(def.test_users[0], TestUser { user_id: "u1".into(), channels: [WEB].into(), skip_targeting: true });
     assert_eq!(
         def.caps[0],
         Cap {
@@ -71,10 +45,7 @@ fn the_definition_of_the_specification_reads() {
             channels: [WEB].into()
         }
     );
-    assert_eq!(
-        (def.caps[1].within_ms, def.caps[1].count),
-        (Some(3 * 3_600_000), 2)
-    );
+    assert_eq!((def.caps[1].within_ms, def.caps[1].count), (Some(3 * 3_600_000), 2));
     assert!(def.reads_context(WEB) && !def.reads_context(APP) && def.has_total_caps());
     let mut read = 0;
     def.sources(&mut |_| read += 1);
@@ -103,88 +74,46 @@ fn everything_wrong_is_reported_at_once() {
     );
     refused(
         json!({"capping": {}, "hooks": 1, "targeting": []}),
-        &[
-            ("/capping", INVALID),
-            ("/hooks", INVALID),
-            ("/targeting", INVALID),
-        ],
+        &[("/capping", INVALID), ("/hooks", INVALID), ("/targeting", INVALID)],
     );
 }
 
 #[test]
 fn caps() {
     let cap = |change: Json| {
-        let mut cap =
-            json!({"channels": [], "event": "shown", "group": "user", "count": 1, "within": 7});
-        cap.as_object_mut()
-            .unwrap()
-            .extend(change.as_object().unwrap().clone());
+        let mut cap = json!({"channels": [], "event": "shown", "group": "user", "count": 1, "within": 7});
+        cap.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         json!({ "capping": [cap] })
     };
-    refused(
-        cap(json!({"event": "clicked"})),
-        &[("/capping/0/event", INVALID)],
-    );
-    refused(
-        cap(json!({"group": "channel"})),
-        &[("/capping/0/group", INVALID)],
-    );
+    refused(cap(json!({"event": "clicked"})), &[("/capping/0/event", INVALID)]);
+    refused(cap(json!({"group": "channel"})), &[("/capping/0/group", INVALID)]);
     refused(cap(json!({"count": -1})), &[("/capping/0/count", INVALID)]);
-    refused(
-        cap(json!({"count": null})),
-        &[("/capping/0/count", INVALID)],
-    );
+    refused(cap(json!({"count": null})), &[("/capping/0/count", INVALID)]);
     refused(cap(json!({"count": "5"})), &[("/capping/0/count", INVALID)]);
-    refused(
-        cap(json!({"within": -1})),
-        &[("/capping/0/within", INVALID)],
-    );
-    refused(
-        cap(json!({"within": 40_000})),
-        &[("/capping/0/within", INVALID)],
-    );
-    refused(
-        cap(json!({"withinUnit": "weeks"})),
-        &[("/capping/0/withinUnit", INVALID)],
-    );
-    refused(
-        cap(json!({"count": 100_001})),
-        &[("/capping/0/count", INVALID)],
-    );
-    assert_eq!(
-        action(cap(json!({"count": 1_000_000, "within": 0}))).caps[0].count,
-        1_000_000
-    );
+    refused(cap(json!({"within": -1})), &[("/capping/0/within", INVALID)]);
+    refused(cap(json!({"within": 40_000})), &[("/capping/0/within", INVALID)]);
+    refused(cap(json!({"withinUnit": "weeks"})), &[("/capping/0/withinUnit", INVALID)]);
+    refused(cap(json!({"count": 100_001})), &[("/capping/0/count", INVALID)]);
+    assert_eq!(action(cap(json!({"count": 1_000_000, "within": 0}))).caps[0].count, 1_000_000);
     assert_eq!(action(cap(json!({"count": 0}))).caps[0].count, 0);
     refused(
         json!({"capping": [{}]}),
-        &[
-            ("/capping/0/event", INVALID),
-            ("/capping/0/group", INVALID),
-            ("/capping/0/count", INVALID),
-        ],
+        &[("/capping/0/event", INVALID), ("/capping/0/group", INVALID), ("/capping/0/count", INVALID)],
     );
 }
 
 // A cap that names a deleted channel counts nothing there; it does not turn into one for all channels.
 #[test]
 fn a_deleted_channel_is_not_every_channel() {
-    let def = action(
-        json!({"capping": [{"channels": ["gone"], "event": "shown", "group": "user", "count": 1}]}),
-    );
-    assert!(
-        !def.caps[0].channels.is_empty() && !def.caps[0].counts(crate::event::Reaction::Shown, WEB)
-    );
+    let def = action(json!({"capping": [{"channels": ["gone"], "event": "shown", "group": "user", "count": 1}]}));
+    assert!(!def.caps[0].channels.is_empty() && !def.caps[0].counts(crate::event::Reaction::Shown, WEB));
 }
 
 #[test]
 fn hooks_are_checked_and_then_refused() {
     let hook = json!({"channels": [], "event": "accepted", "type": "execute_webhook", "properties": {"url": "https://x/y", "returnResult": true, "params": "{\"code\":1}"}});
     refused(json!({"hooks": [hook]}), &[("/hooks/0", HOOKS_UNSUPPORTED)]);
-    refused(
-        json!({"hooks": [{"event": "clicked", "type": "fax"}]}),
-        &[("/hooks/0/event", INVALID), ("/hooks/0/type", INVALID)],
-    );
+    refused(json!({"hooks": [{"event": "clicked", "type": "fax"}]}), &[("/hooks/0/event", INVALID), ("/hooks/0/type", INVALID)]);
     refused(
         json!({"hooks": [{"event": "accepted", "type": "execute_webhook", "properties": {"params": "{"}}, {"event": "shown", "type": "track_event"}]}),
         &[
@@ -219,42 +148,24 @@ fn t13_conditions_are_reported_where_they_stand() {
     let bad = json!({"source": "custom", "key": "age", "type": "integer", "operator": "greater_than", "value": "1 OR 1=1"});
     refused(
         json!({"targeting": {"traitConditions": [good, {"any": [good, bad]}]}}),
-        &[(
-            "/targeting/traitConditions/1/any/1/value",
-            crate::issue::INVALID_CONDITION,
-        )],
+        &[("/targeting/traitConditions/1/any/1/value", crate::issue::INVALID_CONDITION)],
     );
     let context = |channel: &str| json!({"channel": channel, "key": "page", "type": "string", "operator": "equals", "value": 5});
     refused(
         json!({"targeting": {"channels": ["web"], "contextConditions": [context("web"), context("app"), context("")]}}),
         &[
-            (
-                "/targeting/contextConditions/0/value",
-                crate::issue::INVALID_CONDITION,
-            ),
-            (
-                "/targeting/contextConditions/1/value",
-                crate::issue::INVALID_CONDITION,
-            ),
-            (
-                "/targeting/contextConditions/2/value",
-                crate::issue::INVALID_CONDITION,
-            ),
+            ("/targeting/contextConditions/0/value", crate::issue::INVALID_CONDITION),
+            ("/targeting/contextConditions/1/value", crate::issue::INVALID_CONDITION),
+            ("/targeting/contextConditions/2/value", crate::issue::INVALID_CONDITION),
         ],
     );
     let clause = |channel: &str| json!({"channel": channel, "key": "page", "type": "string", "operator": "equals", "value": "/"});
     refused(
         json!({"targeting": {"contextConditions": [{"any": [clause("web"), clause("app")]}]}}),
-        &[(
-            "/targeting/contextConditions/0",
-            crate::issue::INVALID_CONDITION,
-        )],
+        &[("/targeting/contextConditions/0", crate::issue::INVALID_CONDITION)],
     );
     let many: Vec<_> = std::iter::repeat_n(good, LEAVES_MAX + 1).collect();
-    refused(
-        json!({"targeting": {"traitConditions": many}}),
-        &[("/targeting/traitConditions", INVALID)],
-    );
+    refused(json!({"targeting": {"traitConditions": many}}), &[("/targeting/traitConditions", INVALID)]);
 }
 
 #[test]
@@ -269,13 +180,6 @@ fn types() {
     let pointers: Vec<_> = issues.iter().map(|issue| issue.pointer.as_str()).collect();
     assert_eq!(
         (read, pointers),
-        (
-            None,
-            vec![
-                "/actionTypes/0/name",
-                "/actionTypes/0/version",
-                "/actionTypes/0/properties/0/type"
-            ]
-        )
+        (None, vec!["/actionTypes/0/name", "/actionTypes/0/version", "/actionTypes/0/properties/0/type"])
     );
 }

@@ -5,11 +5,7 @@ use serde_json::{Value as Json, json};
 
 fn sent(def: &ActionDef, channel: ChannelSlot, person: &Someone) -> Json {
     let pairs = def.properties.render(channel, person);
-    pairs
-        .into_iter()
-        .map(|(name, value)| (name.to_string(), value.to_json()))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    pairs.into_iter().map(|(name, value)| (name.to_string(), value.to_json())).collect::<serde_json::Map<_, _>>().into()
 }
 
 fn one(property: Json) -> ActionDef {
@@ -43,20 +39,12 @@ fn t72_missing_traits_and_arrays() {
     omit["omitMissing"] = json!(true);
     check(omit, &nobody, json!({}));
     let mut someone = Someone::default();
-    someone
-        .custom
-        .insert("tags", Value::Array(vec!["a".into(), 1.into()]));
-    someone
-        .custom
-        .insert("d", Value::Time(crate::ids::Millis(123)));
+    someone.custom.insert("tags", Value::Array(vec!["a".into(), 1.into()]));
+    someone.custom.insert("d", Value::Time(crate::ids::Millis(123)));
     someone.computed.insert("revenue", 12.5.into());
     someone.computed.insert("orders", 3.into());
     check(custom("tags"), &someone, json!({"x": ["a", 1]}));
-    check(
-        custom("d"),
-        &someone,
-        json!({"x": "1970-01-01T00:00:00.123Z"}),
-    );
+    check(custom("d"), &someone, json!({"x": "1970-01-01T00:00:00.123Z"}));
     check(computed("revenue", "float"), &someone, json!({"x": 12.5}));
     check(computed("orders", "integer"), &someone, json!({"x": 3}));
     check(computed("orders", "float"), &someone, json!({"x": 3.0}));
@@ -66,16 +54,8 @@ fn t72_missing_traits_and_arrays() {
 
 #[test]
 fn a_trait_that_is_gone_is_missing() {
-    check(
-        json!({"type": "computed_trait", "sourceKey": "gone", "sourceType": "integer"}),
-        &Someone::default(),
-        json!({"x": 0}),
-    );
-    check(
-        json!({"type": "custom_trait", "sourceKey": "gone", "sourceType": ""}),
-        &Someone::default(),
-        json!({"x": ""}),
-    );
+    check(json!({"type": "computed_trait", "sourceKey": "gone", "sourceType": "integer"}), &Someone::default(), json!({"x": 0}));
+    check(json!({"type": "custom_trait", "sourceKey": "gone", "sourceType": ""}), &Someone::default(), json!({"x": ""}));
 }
 
 // The type's entries are defaults; per channel the last entry of a name wins; no channel means nowhere.
@@ -91,20 +71,10 @@ fn the_last_entry_of_a_name_wins_in_its_channel() {
         {"channels": ["web"], "type": "text", "name": "title", "value": "second"},
         {"channels": [], "type": "text", "name": "title", "value": "nowhere"},
         {"channels": ["app"], "type": "text", "name": "extra", "value": 7}]});
-    let def =
-        ActionDef::compile(&json, &kind, &Names, &berlin(), "", &mut issues).expect("an action");
-    assert_eq!(
-        (issues, def.type_name.as_str(), def.type_version),
-        (vec![], "banner", 2)
-    );
-    assert_eq!(
-        sent(&def, WEB, &Someone::default()),
-        json!({"title": "second", "color": "blue"})
-    );
-    assert_eq!(
-        sent(&def, APP, &Someone::default()),
-        json!({"title": "default", "extra": 7})
-    );
+    let def = ActionDef::compile(&json, &kind, &Names, &berlin(), "", &mut issues).expect("an action");
+    assert_eq!((issues, def.type_name.as_str(), def.type_version), (vec![], "banner", 2));
+    assert_eq!(sent(&def, WEB, &Someone::default()), json!({"title": "second", "color": "blue"}));
+    assert_eq!(sent(&def, APP, &Someone::default()), json!({"title": "default", "extra": 7}));
     assert_eq!(sent(&def, ChannelSlot(9), &Someone::default()), json!({}));
     assert!(def.properties.is_fixed(WEB));
 }

@@ -1,8 +1,8 @@
 //! The live set of one session.
 
 use super::{
-    ActionRef, Candidates, Cause, DeliveredAction, Filter, Input, Offered, PushOp, RevokeReason,
-    SUBSCRIPTIONS_MAX, Subs, Subscription, TooMany, World,
+    ActionRef, Candidates, Cause, DeliveredAction, Filter, Input, Offered, PushOp, RevokeReason, SUBSCRIPTIONS_MAX, Subs,
+    Subscription, TooMany, World,
 };
 use crate::action::targeting::View;
 use crate::event::{Props, Reaction};
@@ -61,13 +61,7 @@ impl LiveSet {
     #[must_use]
     pub fn new(channel: ChannelSlot, context: Option<Props>) -> Self {
         let subs = std::array::from_fn(|_| None);
-        Self {
-            channel,
-            context,
-            subs,
-            held: BTreeMap::new(),
-            ended: VecDeque::new(),
-        }
+        Self { channel, context, subs, held: BTreeMap::new(), ended: VecDeque::new() }
     }
 
     /// The channel.
@@ -104,30 +98,19 @@ impl LiveSet {
         if self.is_idle() {
             return Millis::MAX;
         }
-        self.held
-            .values()
-            .map(|held| held.until)
-            .min()
-            .unwrap_or(Millis::MAX)
+        self.held.values().map(|held| held.until).min().unwrap_or(Millis::MAX)
     }
 
     /// The actions whose time has come: candidates for [`Cause::Time`].
     #[must_use]
     pub fn ripe(&self, now: Millis) -> Vec<ActionSlot> {
-        self.held
-            .iter()
-            .filter(|(_, held)| held.until <= now)
-            .map(|(slot, _)| *slot)
-            .collect()
+        self.held.iter().filter(|(_, held)| held.until <= now).map(|(slot, _)| *slot).collect()
     }
 
     /// The delivery of an action, if it stands: live or answered, and still due.
     #[must_use]
     pub fn delivery(&self, action: ActionSlot) -> Option<u128> {
-        self.held
-            .get(&action)
-            .filter(|held| held.live | held.closed != 0)
-            .map(|held| held.delivery)
+        self.held.get(&action).filter(|held| held.live | held.closed != 0).map(|held| held.delivery)
     }
 
     /// The last instant at which this session knew `delivery` to be due: now if it still is.
@@ -136,11 +119,7 @@ impl LiveSet {
         if self.delivery(action) == Some(delivery) {
             return Some(now);
         }
-        self.ended
-            .iter()
-            .rev()
-            .find(|(slot, id, _)| (*slot, *id) == (action, delivery))
-            .map(|(_, _, at)| *at)
+        self.ended.iter().rev().find(|(slot, id, _)| (*slot, *id) == (action, delivery)).map(|(_, _, at)| *at)
     }
 
     /// Adds or replaces a subscription and returns what it starts with, best first. A replaced one starts
@@ -157,24 +136,11 @@ impl LiveSet {
         self.unsubscribe(&sub.sub, world.now);
         let place = self.subs.iter().position(Option::is_none).ok_or(TooMany)?;
         self.subs[place] = Some(sub);
-        let input = Input {
-            cause: Cause::Config,
-            candidates: Candidates::All,
-            event: None,
-        };
+        let input = Input { cause: Cause::Config, candidates: Candidates::All, event: None };
         let ops = self.run(world, &input, 1 << place, mint);
         // A fresh subscription holds nothing, so nothing is revoked or updated.
         let entered = ops.into_iter().filter_map(|op| match op {
-            PushOp::Enter {
-                slot,
-                action,
-                first,
-                ..
-            } => Some(Offered {
-                slot,
-                action,
-                first,
-            }),
+            PushOp::Enter { slot, action, first, .. } => Some(Offered { slot, action, first }),
             PushOp::Update { .. } | PushOp::Revoke { .. } => None,
         });
         Ok(entered.collect())
@@ -182,11 +148,7 @@ impl LiveSet {
 
     /// Ends a subscription; the client forgets what it held. Returns whether there was one.
     pub fn unsubscribe(&mut self, sub: &str, now: Millis) -> bool {
-        let Some(place) = self
-            .subs
-            .iter()
-            .position(|other| other.as_ref().is_some_and(|other| other.sub == sub))
-        else {
+        let Some(place) = self.subs.iter().position(|other| other.as_ref().is_some_and(|other| other.sub == sub)) else {
             return false;
         };
         self.subs[place] = None;
@@ -207,28 +169,15 @@ impl LiveSet {
     /// What a subscription holds now, best first, as for a client that lost track. No delivery begins.
     #[must_use]
     pub fn holdings(&self, sub: &str, world: &World<'_>) -> Vec<DeliveredAction> {
-        let Some(place) = self
-            .subs
-            .iter()
-            .position(|other| other.as_ref().is_some_and(|other| other.sub == sub))
-        else {
+        let Some(place) = self.subs.iter().position(|other| other.as_ref().is_some_and(|other| other.sub == sub)) else {
             return Vec::new();
         };
         let bit = 1 << place;
-        let mut live: Vec<_> = self
-            .held
-            .iter()
-            .filter(|(_, held)| held.live & bit != 0)
-            .collect();
+        let mut live: Vec<_> = self.held.iter().filter(|(_, held)| held.live & bit != 0).collect();
         live.sort_by_key(|(_, held)| held.rank);
         let render = |(slot, held): (&ActionSlot, &Held)| {
             let action = world.actions.action(*slot)?;
-            Some(render(
-                &action,
-                held.delivery,
-                self.channel,
-                &self.view(*slot, None, world),
-            ))
+            Some(render(&action, held.delivery, self.channel, &self.view(*slot, None, world)))
         };
         live.into_iter().filter_map(render).collect()
     }
@@ -236,10 +185,7 @@ impl LiveSet {
     /// The person has answered an action: after accepted, declined and hidden it is closed here, without
     /// a revoke, until it is no longer due. Other reactions change nothing here.
     pub fn close(&mut self, action: ActionSlot, reaction: Reaction) {
-        let closes = matches!(
-            reaction,
-            Reaction::Accepted | Reaction::Declined | Reaction::Hidden
-        );
+        let closes = matches!(reaction, Reaction::Accepted | Reaction::Declined | Reaction::Hidden);
         if let (true, Some(held)) = (closes, self.held.get_mut(&action)) {
             held.closed |= held.live;
             held.live = 0;
@@ -249,23 +195,14 @@ impl LiveSet {
     /// Takes everything back, best first.
     pub fn revoke_all(&mut self, reason: RevokeReason, now: Millis) -> Vec<PushOp> {
         let held = std::mem::take(&mut self.held);
-        let mut live: Vec<_> = held
-            .into_iter()
-            .filter(|(_, held)| held.live != 0)
-            .collect();
+        let mut live: Vec<_> = held.into_iter().filter(|(_, held)| held.live != 0).collect();
         live.sort_by_key(|(_, held)| held.rank);
         let mut ops = Vec::new();
         for (slot, held) in live {
             note_end(&mut self.ended, slot, held.delivery, now);
             let subs = self.names(held.live);
             if !subs.is_empty() {
-                ops.push(PushOp::Revoke {
-                    slot,
-                    id: held.id,
-                    subs,
-                    delivery_id: held.delivery,
-                    reason,
-                });
+                ops.push(PushOp::Revoke { slot, id: held.id, subs, delivery_id: held.delivery, reason });
             }
         }
         ops
@@ -273,12 +210,7 @@ impl LiveSet {
 
     /// Brings the set up to date after an input and returns the frames to send: first what is taken back,
     /// then what comes up or changes, each best first; at most one of each kind per action.
-    pub fn evaluate(
-        &mut self,
-        world: &World<'_>,
-        input: &Input<'_>,
-        mint: &mut dyn FnMut() -> u128,
-    ) -> Vec<PushOp> {
+    pub fn evaluate(&mut self, world: &World<'_>, input: &Input<'_>, mint: &mut dyn FnMut() -> u128) -> Vec<PushOp> {
         self.run(world, input, self.mask(), mint)
     }
 
@@ -293,11 +225,7 @@ impl LiveSet {
     ) -> Vec<Offered> {
         let mut offers: Vec<(Rank, ActionRef<'_>)> = Vec::new();
         for slot in world.actions.of_channel(self.channel) {
-            let Some(action) = world
-                .actions
-                .action(*slot)
-                .filter(|action| filter.matches(action.def))
-            else {
+            let Some(action) = world.actions.action(*slot).filter(|action| filter.matches(action.def)) else {
                 continue;
             };
             let stands = self.held.get(slot).is_some_and(|held| held.live != 0);
@@ -319,10 +247,7 @@ impl LiveSet {
                 }
                 taken.push(slot);
             }
-            let held = self
-                .held
-                .entry(action.slot)
-                .or_insert_with(|| Held::new(action));
+            let held = self.held.entry(action.slot).or_insert_with(|| Held::new(action));
             held.due |= POLL;
             if held.closed & POLL != 0 {
                 continue;
@@ -334,54 +259,27 @@ impl LiveSet {
             held.live |= POLL;
             let delivery = held.delivery;
             let view = self.view(action.slot, context, world);
-            offered.push(Offered {
-                slot: action.slot,
-                action: render(action, delivery, self.channel, &view),
-                first,
-            });
+            offered.push(Offered { slot: action.slot, action: render(action, delivery, self.channel, &view), first });
         }
         self.tidy();
         offered
     }
 
     pub(super) fn mask(&self) -> Mask {
-        self.subs
-            .iter()
-            .enumerate()
-            .filter(|(_, sub)| sub.is_some())
-            .fold(0, |mask, (place, _)| mask | 1 << place)
+        self.subs.iter().enumerate().filter(|(_, sub)| sub.is_some()).fold(0, |mask, (place, _)| mask | 1 << place)
     }
 
     pub(super) fn names(&self, mask: Mask) -> Subs {
-        let asked = self
-            .subs
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| mask & (1 << place) != 0);
-        asked
-            .filter_map(|(_, sub)| sub.as_ref().map(|sub| sub.sub.clone()))
-            .collect()
+        let asked = self.subs.iter().enumerate().filter(|(place, _)| mask & (1 << place) != 0);
+        asked.filter_map(|(_, sub)| sub.as_ref().map(|sub| sub.sub.clone())).collect()
     }
 
-    pub(super) fn view<'w>(
-        &self,
-        action: ActionSlot,
-        context: Option<&'w Props>,
-        world: &World<'w>,
-    ) -> View<'w> {
-        View {
-            action,
-            channel: self.channel,
-            now: world.now,
-            person: world.person,
-            context,
-            totals: world.totals,
-        }
+    pub(super) fn view<'w>(&self, action: ActionSlot, context: Option<&'w Props>, world: &World<'w>) -> View<'w> {
+        View { action, channel: self.channel, now: world.now, person: world.person, context, totals: world.totals }
     }
 
     pub(super) fn tidy(&mut self) {
-        self.held
-            .retain(|_, held| held.due | held.live | held.closed != 0 || held.until != Millis::MAX);
+        self.held.retain(|_, held| held.due | held.live | held.closed != 0 || held.until != Millis::MAX);
     }
 }
 
@@ -408,19 +306,10 @@ impl Held {
 }
 
 pub(super) fn rank(action: &ActionRef<'_>) -> Rank {
-    (
-        Reverse(action.def.priority),
-        action.def.created_at,
-        action.id,
-    )
+    (Reverse(action.def.priority), action.def.created_at, action.id)
 }
 
-pub(super) fn render(
-    action: &ActionRef<'_>,
-    delivery_id: u128,
-    channel: ChannelSlot,
-    view: &View<'_>,
-) -> DeliveredAction {
+pub(super) fn render(action: &ActionRef<'_>, delivery_id: u128, channel: ChannelSlot, view: &View<'_>) -> DeliveredAction {
     DeliveredAction {
         delivery_id,
         id: action.id,
@@ -441,12 +330,7 @@ pub(super) fn content(properties: &[(CompactString, Value)]) -> u64 {
     hasher.finish()
 }
 
-pub(super) fn note_end(
-    ended: &mut VecDeque<(ActionSlot, u128, Millis)>,
-    slot: ActionSlot,
-    delivery: u128,
-    at: Millis,
-) {
+pub(super) fn note_end(ended: &mut VecDeque<(ActionSlot, u128, Millis)>, slot: ActionSlot, delivery: u128, at: Millis) {
     if ended.len() == ENDED_MAX {
         ended.pop_front();
     }

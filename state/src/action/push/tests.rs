@@ -24,53 +24,21 @@ struct Stage {
 fn told(ops: &[PushOp]) -> Vec<String> {
     let names = |subs: &Subs| subs.join(",");
     let one = |op: &PushOp| match op {
-        PushOp::Enter {
-            slot,
-            subs,
-            action,
-            first,
-        } => {
-            format!(
-                "+{} {} {}d{}",
-                slot.0,
-                names(subs),
-                if *first { "" } else { "=" },
-                action.delivery_id
-            )
+        PushOp::Enter { slot, subs, action, first } => {
+            format!("+{} {} {}d{}", slot.0, names(subs), if *first { "" } else { "=" }, action.delivery_id)
         }
         PushOp::Update { slot, subs, action } => {
             format!("~{} {} d{}", slot.0, names(subs), action.delivery_id)
         }
-        PushOp::Revoke {
-            slot,
-            subs,
-            delivery_id,
-            reason,
-            ..
-        } => {
-            format!(
-                "-{} {} d{delivery_id} {}",
-                slot.0,
-                names(subs),
-                reason.word()
-            )
+        PushOp::Revoke { slot, subs, delivery_id, reason, .. } => {
+            format!("-{} {} d{delivery_id} {}", slot.0, names(subs), reason.word())
         }
     };
     ops.iter().map(one).collect()
 }
 
 fn offers(offered: &[Offered]) -> Vec<String> {
-    offered
-        .iter()
-        .map(|o| {
-            format!(
-                "{} {}d{}",
-                o.slot.0,
-                if o.first { "" } else { "=" },
-                o.action.delivery_id
-            )
-        })
-        .collect()
+    offered.iter().map(|o| format!("{} {}d{}", o.slot.0, if o.first { "" } else { "=" }, o.action.delivery_id)).collect()
 }
 
 impl Stage {
@@ -91,26 +59,9 @@ impl Stage {
     }
 
     fn subscribe_to(&mut self, sub: &str, filter: Filter, context: Option<Props>) -> Vec<String> {
-        let Self {
-            shelf,
-            person,
-            totals,
-            live,
-            now,
-            minted,
-            ..
-        } = self;
-        let world = World {
-            actions: shelf,
-            person,
-            totals,
-            now: *now,
-        };
-        let sub = Subscription {
-            sub: sub.into(),
-            filter,
-            context,
-        };
+        let Self { shelf, person, totals, live, now, minted, .. } = self;
+        let world = World { actions: shelf, person, totals, now: *now };
+        let sub = Subscription { sub: sub.into(), filter, context };
         let offered = live.subscribe(sub, &world, &mut || {
             *minted += 1;
             *minted
@@ -123,21 +74,8 @@ impl Stage {
     }
 
     fn input(&mut self, input: &Input<'_>) -> Vec<PushOp> {
-        let Self {
-            shelf,
-            person,
-            totals,
-            live,
-            now,
-            minted,
-            ..
-        } = self;
-        let world = World {
-            actions: shelf,
-            person,
-            totals,
-            now: *now,
-        };
+        let Self { shelf, person, totals, live, now, minted, .. } = self;
+        let world = World { actions: shelf, person, totals, now: *now };
         live.evaluate(&world, input, &mut || {
             *minted += 1;
             *minted
@@ -146,38 +84,17 @@ impl Stage {
 
     fn look(&mut self, cause: Cause, slots: &[u32]) -> Vec<String> {
         let slots: Vec<_> = slots.iter().map(|slot| ActionSlot(*slot)).collect();
-        told(&self.input(&Input {
-            cause,
-            candidates: Candidates::These(&slots),
-            event: None,
-        }))
+        told(&self.input(&Input { cause, candidates: Candidates::These(&slots), event: None }))
     }
 
     fn event(&mut self, event: EventSlot, slots: &[u32]) -> Vec<String> {
         let slots: Vec<_> = slots.iter().map(|slot| ActionSlot(*slot)).collect();
-        told(&self.input(&Input {
-            cause: Cause::Event,
-            candidates: Candidates::These(&slots),
-            event: Some(event),
-        }))
+        told(&self.input(&Input { cause: Cause::Event, candidates: Candidates::These(&slots), event: Some(event) }))
     }
 
     fn poll(&mut self, filter: &Filter) -> Vec<String> {
-        let Self {
-            shelf,
-            person,
-            totals,
-            live,
-            now,
-            minted,
-            ..
-        } = self;
-        let world = World {
-            actions: shelf,
-            person,
-            totals,
-            now: *now,
-        };
+        let Self { shelf, person, totals, live, now, minted, .. } = self;
+        let world = World { actions: shelf, person, totals, now: *now };
         offers(&live.poll(filter, None, &world, &mut || {
             *minted += 1;
             *minted
@@ -189,11 +106,7 @@ impl Stage {
         assert_eq!(self.live.deadline(), at(then));
         self.now = self.live.deadline();
         let ripe = self.live.ripe(self.now);
-        told(&self.input(&Input {
-            cause: Cause::Time,
-            candidates: Candidates::These(&ripe),
-            event: None,
-        }))
+        told(&self.input(&Input { cause: Cause::Time, candidates: Candidates::These(&ripe), event: None }))
     }
 
     /// A reaction of this person in this session, counted for its caps.
@@ -201,27 +114,9 @@ impl Stage {
         let action = ActionSlot(slot);
         let def = self.shelf.defs[&action].1.clone();
         self.seq += 1;
-        let reacted = Reacted {
-            action,
-            reaction,
-            channel: WEB,
-            delivery: None,
-            test: false,
-            properties: None,
-        };
-        def.count_reaction(
-            self.person.caps.entry(action).or_default(),
-            &reacted,
-            self.now,
-        );
-        self.totals.count(
-            &def.caps,
-            &reacted,
-            Moment {
-                t: self.now,
-                seq: Seq(self.seq),
-            },
-        );
+        let reacted = Reacted { action, reaction, channel: WEB, delivery: None, test: false, properties: None };
+        def.count_reaction(self.person.caps.entry(action).or_default(), &reacted, self.now);
+        self.totals.count(&def.caps, &reacted, Moment { t: self.now, seq: Seq(self.seq) });
         self.live.close(action, reaction);
         self.look(Cause::Event, &[slot])
     }
@@ -236,9 +131,7 @@ fn for_buyers() -> Json {
 }
 
 fn with(mut json: Json, more: Json) -> Json {
-    json.as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
+    json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json
 }
 
@@ -276,10 +169,7 @@ fn t77_closed_until_it_leaves_and_comes_back() {
         assert_eq!(stage.react(0, Reaction::Shown), NONE);
         assert_eq!(stage.react(0, reaction), NONE);
         assert_eq!(stage.look(Cause::Event, &[0]), NONE);
-        assert_eq!(
-            stage.live.valid_at(ActionSlot(0), 1, stage.now),
-            Some(stage.now)
-        );
+        assert_eq!(stage.live.valid_at(ActionSlot(0), 1, stage.now), Some(stage.now));
         stage.person.member_of.clear();
         assert_eq!(stage.look(Cause::Audience, &[0]), NONE);
         stage.person.member_of = vec![BUYERS];
@@ -289,10 +179,7 @@ fn t77_closed_until_it_leaves_and_comes_back() {
 
 #[test]
 fn subscribing_anew_reopens_what_was_closed() {
-    let mut stage = Stage::new(&[
-        json!({}),
-        json!({"capping": [{"event": "declined", "group": "user", "count": 1}]}),
-    ]);
+    let mut stage = Stage::new(&[json!({}), json!({"capping": [{"event": "declined", "group": "user", "count": 1}]})]);
     assert_eq!(stage.subscribe("s1"), ["0 d1", "1 d2"]);
     assert_eq!(stage.react(0, Reaction::Declined), NONE);
     assert_eq!(stage.react(1, Reaction::Declined), NONE);
@@ -305,18 +192,11 @@ fn t78_resume_sends_the_difference() {
     let mut stage = Stage::new(&[json!({}), for_buyers(), over_100()]);
     stage.person.member_of = vec![BUYERS];
     assert_eq!(stage.subscribe("s1"), ["0 d1", "1 d2"]);
-    let all = Input {
-        cause: Cause::Identity,
-        candidates: Candidates::All,
-        event: None,
-    };
+    let all = Input { cause: Cause::Identity, candidates: Candidates::All, event: None };
     assert_eq!(told(&stage.input(&all)), NONE);
     stage.person.member_of.clear();
     stage.person.computed.insert("revenue", 101.0.into());
-    assert_eq!(
-        told(&stage.input(&all)),
-        ["-1 s1 d2 identity_changed", "+2 s1 d3"]
-    );
+    assert_eq!(told(&stage.input(&all)), ["-1 s1 d2 identity_changed", "+2 s1 d3"]);
 }
 
 // T-79: order by priority, then age; a slot has one, and the next comes when it leaves.
@@ -328,19 +208,11 @@ fn t79_order_and_slots() {
     let hero = |priority, day| with(of(priority, day), json!({"slot": "hero"}));
     let mut stage = Stage::new(&[hero(1, 1), hero(5, 3), hero(5, 2)]);
     assert_eq!(stage.subscribe("s1"), ["2 d1"]);
-    stage
-        .shelf
-        .put(2, action(with(hero(5, 2), json!({"state": "inactive"}))));
-    assert_eq!(
-        stage.look(Cause::Config, &[2]),
-        ["-2 s1 d1 inactive", "+1 s1 d2"]
-    );
+    stage.shelf.put(2, action(with(hero(5, 2), json!({"state": "inactive"}))));
+    assert_eq!(stage.look(Cause::Config, &[2]), ["-2 s1 d1 inactive", "+1 s1 d2"]);
     // A better one takes the slot.
     stage.shelf.put(2, action(hero(5, 2)));
-    assert_eq!(
-        stage.look(Cause::Config, &[2]),
-        ["-1 s1 d2 superseded", "+2 s1 d3"]
-    );
+    assert_eq!(stage.look(Cause::Config, &[2]), ["-1 s1 d2 superseded", "+2 s1 d3"]);
     // Moved out of the slot: both stand.
     stage.shelf.put(2, action(of(5, 2)));
     assert_eq!(stage.look(Cause::Config, &[2]), ["~2 s1 d3", "+1 s1 d4"]);
@@ -351,18 +223,13 @@ fn t79_order_and_slots() {
 // T-80: inactive for all who hold it; a start that comes by itself is pushed at that millisecond.
 #[test]
 fn t80_state_and_time() {
-    let mut stage = Stage::new(&[
-        json!({}),
-        json!({"targeting": {"start": {"date": "2024-03-02"}, "end": {"date": "2024-03-02"}}}),
-    ]);
+    let mut stage =
+        Stage::new(&[json!({}), json!({"targeting": {"start": {"date": "2024-03-02"}, "end": {"date": "2024-03-02"}}})]);
     assert_eq!(stage.subscribe("s1"), ["0 d1"]);
     stage.shelf.put(0, action(json!({"state": "inactive"})));
     assert_eq!(stage.look(Cause::Config, &[0]), ["-0 s1 d1 inactive"]);
     assert_eq!(stage.wait_until("2024-03-01T23:00:00Z"), ["+1 s1 d2"]);
-    assert_eq!(
-        stage.wait_until("2024-03-02T23:00:00Z"),
-        ["-1 s1 d2 expired"]
-    );
+    assert_eq!(stage.wait_until("2024-03-02T23:00:00Z"), ["-1 s1 d2 expired"]);
     assert_eq!(stage.live.deadline(), Millis::MAX);
     stage.shelf.put(0, action(json!({})));
     assert_eq!(stage.look(Cause::Config, &[0]), ["+0 s1 d3"]);
@@ -373,9 +240,7 @@ fn t80_state_and_time() {
 // T-66 end to end: the second show ends it, and it comes again when the window lets it.
 #[test]
 fn t66_capped_and_back() {
-    let mut stage = Stage::new(&[
-        json!({"capping": [{"event": "shown", "group": "user", "count": 2, "within": 7}]}),
-    ]);
+    let mut stage = Stage::new(&[json!({"capping": [{"event": "shown", "group": "user", "count": 2, "within": 7}]})]);
     assert_eq!(stage.subscribe("s1"), ["0 d1"]);
     assert_eq!(stage.react(0, Reaction::Shown), NONE);
     stage.now = at("2024-03-02T10:00:00Z");
@@ -386,8 +251,7 @@ fn t66_capped_and_back() {
 // T-81: somebody else takes the last place.
 #[test]
 fn t81_the_last_place_is_taken() {
-    let mut stage =
-        Stage::new(&[json!({"capping": [{"event": "accepted", "group": "all", "count": 2}]})]);
+    let mut stage = Stage::new(&[json!({"capping": [{"event": "accepted", "group": "all", "count": 2}]})]);
     assert_eq!(stage.subscribe("s1"), ["0 d1"]);
     let caps = stage.shelf.defs[&ActionSlot(0)].1.caps.clone();
     for other in 1..=2 {
@@ -401,17 +265,7 @@ fn t81_the_last_place_is_taken() {
             now: stage.now,
         };
         let place = stage.totals.reserve(&claim).unwrap();
-        let done = stage
-            .totals
-            .commit(
-                &caps,
-                place,
-                Moment {
-                    t: stage.now,
-                    seq: Seq(u64::try_from(other).unwrap()),
-                },
-            )
-            .unwrap();
+        let done = stage.totals.commit(&caps, place, Moment { t: stage.now, seq: Seq(u64::try_from(other).unwrap()) }).unwrap();
         assert_eq!(done.exhausted, other == 2);
     }
     assert_eq!(stage.look(Cause::Event, &[0]), ["-0 s1 d1 capped"]);
@@ -430,23 +284,12 @@ fn t82_net_effect_only() {
 // I-61: the cap is reached on another channel; this session holds the action and hears of it.
 #[test]
 fn i61_seen_on_one_channel_hidden_on_all_others() {
-    let mut stage =
-        Stage::new(&[json!({"capping": [{"event": "shown", "group": "user", "count": 1}]})]);
+    let mut stage = Stage::new(&[json!({"capping": [{"event": "shown", "group": "user", "count": 1}]})]);
     stage.subscribe("s1");
     let def = &stage.shelf.defs[&ActionSlot(0)].1;
-    let shown = Reacted {
-        action: ActionSlot(0),
-        reaction: Reaction::Shown,
-        channel: APP,
-        delivery: None,
-        test: false,
-        properties: None,
-    };
-    def.count_reaction(
-        stage.person.caps.entry(ActionSlot(0)).or_default(),
-        &shown,
-        stage.now,
-    );
+    let shown =
+        Reacted { action: ActionSlot(0), reaction: Reaction::Shown, channel: APP, delivery: None, test: false, properties: None };
+    def.count_reaction(stage.person.caps.entry(ActionSlot(0)).or_default(), &shown, stage.now);
     assert_eq!(stage.look(Cause::Event, &[0]), ["-0 s1 d1 capped"]);
 }
 
@@ -455,45 +298,18 @@ fn delivery_ids_read_back() {
     for id in [0, 1, u128::MAX] {
         assert_eq!(parse_delivery(&delivery_text(id)), Some(id));
     }
-    for text in [
-        "",
-        "im_",
-        "im_1",
-        "im_+0000000000000000000000000000001",
-        "xx_00000000000000000000000000000001",
-    ] {
+    for text in ["", "im_", "im_1", "im_+0000000000000000000000000000001", "xx_00000000000000000000000000000001"] {
         assert_eq!(parse_delivery(text), None, "{text}");
     }
 }
 
 #[test]
 fn words_are_those_of_the_wire() {
-    for cause in [
-        Cause::Event,
-        Cause::Trait,
-        Cause::Audience,
-        Cause::Time,
-        Cause::Config,
-        Cause::Identity,
-        Cause::Context,
-    ] {
+    for cause in [Cause::Event, Cause::Trait, Cause::Audience, Cause::Time, Cause::Config, Cause::Identity, Cause::Context] {
         assert_eq!(serde_json::to_value(cause).unwrap(), cause.word());
     }
-    use RevokeReason::{
-        Audience, Capped, Deleted, Expired, IdentityChanged, Inactive, Locked, Superseded,
-        Targeting,
-    };
-    for reason in [
-        Capped,
-        Inactive,
-        Expired,
-        Targeting,
-        Audience,
-        IdentityChanged,
-        Locked,
-        Deleted,
-        Superseded,
-    ] {
+    use RevokeReason::{Audience, Capped, Deleted, Expired, IdentityChanged, Inactive, Locked, Superseded, Targeting};
+    for reason in [Capped, Inactive, Expired, Targeting, Audience, IdentityChanged, Locked, Deleted, Superseded] {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
     }
 }

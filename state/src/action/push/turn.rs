@@ -58,13 +58,7 @@ impl LiveSet {
             return Vec::new();
         }
         let mut touched: Vec<ActionSlot> = match input.candidates {
-            Candidates::All => world
-                .actions
-                .of_channel(self.channel)
-                .iter()
-                .chain(self.held.keys())
-                .copied()
-                .collect(),
+            Candidates::All => world.actions.of_channel(self.channel).iter().chain(self.held.keys()).copied().collect(),
             Candidates::These(slots) => slots.to_vec(),
         };
         touched.sort_unstable();
@@ -84,56 +78,29 @@ impl LiveSet {
             };
             contested.extend(held.slot.clone());
             if let Some(action) = &action {
-                (held.id, held.rank, held.slot) =
-                    (action.id, rank(action), action.def.slot.clone());
+                (held.id, held.rank, held.slot) = (action.id, rank(action), action.def.slot.clone());
                 contested.extend(held.slot.clone());
             }
             let answered = held.closed != 0;
             held.due = (held.due & !mask) | verdict.due;
             held.closed &= held.due & !(if verdict.anew { verdict.due } else { 0 });
-            held.until = if whole {
-                verdict.until
-            } else {
-                held.until.min(verdict.until)
-            };
+            held.until = if whole { verdict.until } else { held.until.min(verdict.until) };
             if answered && held.live | held.closed == 0 {
                 note_end(&mut self.ended, slot, held.delivery, world.now);
             }
             reasons.insert(slot, verdict.reason);
         }
         // An action that was touched may give its slot to another that was not, or take it.
-        let in_contest = |held: &Held| {
-            held.slot
-                .as_ref()
-                .is_some_and(|slot| contested.contains(slot))
-        };
-        let affected = self
-            .held
-            .iter()
-            .filter(|(slot, held)| reasons.contains_key(slot) || in_contest(held));
-        let mut affected: Vec<(Rank, ActionSlot)> =
-            affected.map(|(slot, held)| (held.rank, *slot)).collect();
+        let in_contest = |held: &Held| held.slot.as_ref().is_some_and(|slot| contested.contains(slot));
+        let affected = self.held.iter().filter(|(slot, held)| reasons.contains_key(slot) || in_contest(held));
+        let mut affected: Vec<(Rank, ActionSlot)> = affected.map(|(slot, held)| (held.rank, *slot)).collect();
         affected.sort_unstable();
-        let mut turn = Turn {
-            world,
-            mask,
-            mint,
-            taken: Vec::new(),
-            revokes: Vec::new(),
-            enters: Vec::new(),
-        };
+        let mut turn = Turn { world, mask, mint, taken: Vec::new(), revokes: Vec::new(), enters: Vec::new() };
         for (_, slot) in affected {
-            let reason = reasons
-                .get(&slot)
-                .copied()
-                .unwrap_or(RevokeReason::Superseded);
+            let reason = reasons.get(&slot).copied().unwrap_or(RevokeReason::Superseded);
             self.settle(slot, reason, &mut turn);
         }
-        let Turn {
-            mut revokes,
-            enters,
-            ..
-        } = turn;
+        let Turn { mut revokes, enters, .. } = turn;
         revokes.extend(enters);
         self.tidy();
         revokes
@@ -148,20 +115,13 @@ impl LiveSet {
         input: &Input<'_>,
         mask: Mask,
     ) -> Verdict {
-        let gone = Verdict {
-            due: 0,
-            until: Millis::MAX,
-            reason: RevokeReason::Deleted,
-            anew: false,
-        };
+        let gone = Verdict { due: 0, until: Millis::MAX, reason: RevokeReason::Deleted, anew: false };
         let Some(ActionRef { def, .. }) = action else {
             return gone;
         };
         let live = self.held.get(&slot).map_or(0, |held| held.live);
         let momentary = !def.on_event.is_empty();
-        let anew = input
-            .event
-            .is_some_and(|event| def.on_event.contains(&event));
+        let anew = input.event.is_some_and(|event| def.on_event.contains(&event));
         let per_context = def.reads_context(self.channel);
         let mut shared: Option<Decision> = None;
         let mut reason = None;
@@ -176,10 +136,7 @@ impl LiveSet {
             }
             let decision = match shared {
                 Some(decision) if !per_context => decision,
-                _ => def.decide(
-                    &self.view(slot, sub.context.as_ref().or(self.context.as_ref()), world),
-                    live != 0,
-                ),
+                _ => def.decide(&self.view(slot, sub.context.as_ref().or(self.context.as_ref()), world), live != 0),
             };
             shared = Some(decision);
             verdict.until = verdict.until.min(decision.until);
@@ -226,23 +183,13 @@ impl LiveSet {
         if first {
             held.delivery = (turn.mint)();
         }
-        for (bits, reason) in [
-            (leave & !beaten, reason),
-            (beaten, RevokeReason::Superseded),
-        ] {
+        for (bits, reason) in [(leave & !beaten, reason), (beaten, RevokeReason::Superseded)] {
             if bits != 0 {
-                turn.revokes.push(PushOp::Revoke {
-                    slot,
-                    id,
-                    subs: self.names(bits),
-                    delivery_id,
-                    reason,
-                });
+                turn.revokes.push(PushOp::Revoke { slot, id, subs: self.names(bits), delivery_id, reason });
             }
         }
         self.send(slot, enter, stay, first, turn);
-        if let (Some(held), Some(action)) =
-            (self.held.get_mut(&slot), turn.world.actions.action(slot))
+        if let (Some(held), Some(action)) = (self.held.get_mut(&slot), turn.world.actions.action(slot))
             && !action.def.on_event.is_empty()
         {
             // Its moment passes with this input: it does not wait behind another.
@@ -251,20 +198,8 @@ impl LiveSet {
     }
 
     /// Notes what one action sends: to those for whom it came up, and again where its content changed.
-    fn send(
-        &mut self,
-        slot: ActionSlot,
-        enter: Mask,
-        stay: Mask,
-        first: bool,
-        turn: &mut Turn<'_, '_>,
-    ) {
-        let Some(action) = turn
-            .world
-            .actions
-            .action(slot)
-            .filter(|_| enter | stay != 0)
-        else {
+    fn send(&mut self, slot: ActionSlot, enter: Mask, stay: Mask, first: bool, turn: &mut Turn<'_, '_>) {
+        let Some(action) = turn.world.actions.action(slot).filter(|_| enter | stay != 0) else {
             return;
         };
         let Some(held) = self.held.get(&slot) else {
@@ -286,18 +221,9 @@ impl LiveSet {
             held.sent = sent;
         }
         if enter != 0 {
-            turn.enters.push(PushOp::Enter {
-                slot,
-                subs,
-                action: delivered,
-                first,
-            });
+            turn.enters.push(PushOp::Enter { slot, subs, action: delivered, first });
         } else if changed {
-            turn.enters.push(PushOp::Update {
-                slot,
-                subs,
-                action: delivered,
-            });
+            turn.enters.push(PushOp::Update { slot, subs, action: delivered });
         }
     }
 }

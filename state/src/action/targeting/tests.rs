@@ -17,10 +17,7 @@ fn age_over_18() -> Json {
 }
 
 fn adult() -> Someone {
-    let mut someone = Someone {
-        ids: vec!["u1", "anon-1"],
-        ..Someone::default()
-    };
+    let mut someone = Someone { ids: vec!["u1", "anon-1"], ..Someone::default() };
     someone.custom.insert("age", 30.into());
     someone
 }
@@ -29,36 +26,18 @@ fn adult() -> Someone {
 fn blocked(def: &ActionDef, view: &View<'_>, reason: impl Into<Option<Reason>>) {
     let reason = reason.into();
     let decision = def.decide(view, false);
-    assert_eq!(
-        (decision.eligible, decision.blocked),
-        (reason.is_none(), reason)
-    );
+    assert_eq!((decision.eligible, decision.blocked), (reason.is_none(), reason));
 }
 
 // T-62: all requested tags must be on the action.
 #[test]
 fn t62_tags_type_and_version() {
     let def = action(json!({"tags": ["home", "top"]}));
-    let tags = |tags: &[&str]| Filter {
-        tags: tags.iter().map(|tag| (*tag).into()).collect(),
-        ..Filter::default()
-    };
-    assert!(
-        tags(&["home"]).matches(&def)
-            && !tags(&["home", "x"]).matches(&def)
-            && tags(&[]).matches(&def)
-    );
-    let kind = |name: &str, version| Filter {
-        type_name: Some(name.into()),
-        version,
-        ..Filter::default()
-    };
-    assert!(
-        kind("notification", None).matches(&def) && kind("notification", Some(1)).matches(&def)
-    );
-    assert!(
-        !kind("notification", Some(2)).matches(&def) && !kind("Notification", None).matches(&def)
-    );
+    let tags = |tags: &[&str]| Filter { tags: tags.iter().map(|tag| (*tag).into()).collect(), ..Filter::default() };
+    assert!(tags(&["home"]).matches(&def) && !tags(&["home", "x"]).matches(&def) && tags(&[]).matches(&def));
+    let kind = |name: &str, version| Filter { type_name: Some(name.into()), version, ..Filter::default() };
+    assert!(kind("notification", None).matches(&def) && kind("notification", Some(1)).matches(&def));
+    assert!(!kind("notification", Some(2)).matches(&def) && !kind("Notification", None).matches(&def));
 }
 
 #[test]
@@ -68,47 +47,27 @@ fn state_and_channel_come_first() {
     blocked(&action(json!({})), &view, None);
     blocked(&action(json!({"state": "inactive"})), &view, Reason::State);
     blocked(&targeting(json!({"channels": []})), &view, Reason::Channel);
-    blocked(
-        &targeting(json!({"channels": ["app"]})),
-        &view,
-        Reason::Channel,
-    );
-    blocked(
-        &targeting(json!({"channels": ["gone"]})),
-        &view,
-        Reason::Channel,
-    );
+    blocked(&targeting(json!({"channels": ["app"]})), &view, Reason::Channel);
+    blocked(&targeting(json!({"channels": ["gone"]})), &view, Reason::Channel);
 }
 
 // T-57: any of the audiences; none named is no restriction; a deleted one matches nobody.
 #[test]
 fn t57_audiences() {
     let stranger = Someone::default();
-    let buyer = Someone {
-        member_of: vec![BUYERS],
-        ..Someone::default()
-    };
+    let buyer = Someone { member_of: vec![BUYERS], ..Someone::default() };
     let both = targeting(json!({"audiences": ["vips", "buyers"]}));
     blocked(&both, &view(&buyer, NOW), None);
     blocked(&both, &view(&stranger, NOW), Reason::Audience);
-    blocked(
-        &targeting(json!({"audiences": []})),
-        &view(&stranger, NOW),
-        None,
-    );
-    blocked(
-        &targeting(json!({"audiences": ["deleted"]})),
-        &view(&buyer, NOW),
-        Reason::Audience,
-    );
+    blocked(&targeting(json!({"audiences": []})), &view(&stranger, NOW), None);
+    blocked(&targeting(json!({"audiences": ["deleted"]})), &view(&buyer, NOW), Reason::Audience);
 }
 
 // T-2: in action targeting a missing key does not exist, a null does not either, false does.
 #[test]
 fn t2_not_exists() {
-    let def = targeting(
-        json!({"traitConditions": [{"source": "custom", "key": "vip", "type": "boolean", "operator": "not_exists"}]}),
-    );
+    let def =
+        targeting(json!({"traitConditions": [{"source": "custom", "key": "vip", "type": "boolean", "operator": "not_exists"}]}));
     let mut someone = Someone::default();
     blocked(&def, &view(&someone, NOW), None);
     someone.custom.insert("vip", Value::Null);
@@ -126,14 +85,7 @@ fn traits_and_relative_dates() {
     someone.custom.insert("d", Value::Time(NOW));
     someone.computed.insert("revenue", 100.0.into());
     let decision = def.decide(&view(&someone, NOW), false);
-    assert_eq!(
-        decision,
-        Decision {
-            eligible: true,
-            until: NOW.plus(7 * DAY_MS),
-            blocked: None
-        }
-    );
+    assert_eq!(decision, Decision { eligible: true, until: NOW.plus(7 * DAY_MS), blocked: None });
     blocked(&def, &view(&someone, NOW.plus(7 * DAY_MS)), Reason::Traits);
     // Before the date: it will hold from then on.
     assert_eq!(def.decide(&view(&someone, NOW.minus(5)), false).until, NOW);
@@ -141,14 +93,11 @@ fn traits_and_relative_dates() {
 
 #[test]
 fn context_conditions_are_those_of_this_channel() {
-    let clause = |channel: &str| json!({"channel": channel, "key": "page", "type": "string", "operator": "starts_with", "value": "/cart"});
+    let clause =
+        |channel: &str| json!({"channel": channel, "key": "page", "type": "string", "operator": "starts_with", "value": "/cart"});
     let cart = context(&[("page", "/cart/1".into())]);
     let someone = Someone::default();
-    let on = |channel, context| View {
-        channel,
-        context,
-        ..view(&someone, NOW)
-    };
+    let on = |channel, context| View { channel, context, ..view(&someone, NOW) };
     let web = targeting(json!({"contextConditions": [clause("web")]}));
     blocked(&web, &on(WEB, Some(&cart)), None);
     blocked(&web, &on(WEB, None), Reason::Context);
@@ -165,58 +114,24 @@ fn context_conditions_are_those_of_this_channel() {
 // reaction is marked so that no total moves.
 #[test]
 fn t63_test_users() {
-    let def = action(
-        json!({"state": "staging", "targeting": {"traitConditions": age_over_18()},
+    let def = action(json!({"state": "staging", "targeting": {"traitConditions": age_over_18()},
         "capping": [{"event": "accepted", "group": "all", "count": 0}],
         "testUsers": [
             {"userId": "u1", "channels": ["web"], "skipTargeting": true},
             {"userId": "u1", "channels": ["web", "app"]},
-            {"userId": "u2", "channels": []}]}),
-    );
-    let child = Someone {
-        ids: vec!["anon-9", "u1"],
-        ..Someone::default()
-    };
+            {"userId": "u2", "channels": []}]}));
+    let child = Someone { ids: vec!["anon-9", "u1"], ..Someone::default() };
     let web = view(&child, NOW);
     blocked(&def, &web, None);
-    assert_eq!(
-        def.admit(Reaction::Accepted, &web, Proof::default()),
-        Ok(Admitted { test: true })
-    );
-    assert_eq!(
-        def.admit(Reaction::Shown, &web, Proof::default()),
-        Ok(Admitted { test: true })
-    );
+    assert_eq!(def.admit(Reaction::Accepted, &web, Proof::default()), Ok(Admitted { test: true }));
+    assert_eq!(def.admit(Reaction::Shown, &web, Proof::default()), Ok(Admitted { test: true }));
     // In the app no entry skips targeting.
-    blocked(
-        &def,
-        &View {
-            channel: APP,
-            ..web
-        },
-        Reason::Traits,
-    );
-    let grown = Someone {
-        ids: vec!["u1"],
-        ..adult()
-    };
-    blocked(
-        &def,
-        &View {
-            channel: APP,
-            ..view(&grown, NOW)
-        },
-        Reason::Capped { group: Group::All },
-    );
-    let other = Someone {
-        ids: vec!["u2"],
-        ..adult()
-    };
+    blocked(&def, &View { channel: APP, ..web }, Reason::Traits);
+    let grown = Someone { ids: vec!["u1"], ..adult() };
+    blocked(&def, &View { channel: APP, ..view(&grown, NOW) }, Reason::Capped { group: Group::All });
+    let other = Someone { ids: vec!["u2"], ..adult() };
     blocked(&def, &view(&other, NOW), Reason::TestUser);
-    assert_eq!(
-        def.admit(Reaction::Accepted, &view(&other, NOW), Proof::default()),
-        Err(Refusal::NotTestUser)
-    );
+    assert_eq!(def.admit(Reaction::Accepted, &view(&other, NOW), Proof::default()), Err(Refusal::NotTestUser));
     // Test users mean nothing once it is active.
     let live = action(
         json!({"targeting": {"traitConditions": age_over_18()}, "testUsers": [{"userId": "u1", "channels": ["web"], "skipTargeting": true}]}),
@@ -227,52 +142,21 @@ fn t63_test_users() {
 // 4.4: one code per clause, and accept asks everything but caps on other kinds.
 #[test]
 fn accept_has_a_code_for_each_clause() {
-    let accept = |def: &ActionDef, view: &View<'_>| {
-        def.admit(Reaction::Accepted, view, Proof::default())
-            .map_err(Refusal::code)
-    };
+    let accept = |def: &ActionDef, view: &View<'_>| def.admit(Reaction::Accepted, view, Proof::default()).map_err(Refusal::code);
     let (child, grown) = (Someone::default(), adult());
     let web = view(&child, NOW);
-    assert_eq!(
-        accept(&action(json!({"state": "inactive"})), &web),
-        Err("inactive")
-    );
-    assert_eq!(
-        accept(&targeting(json!({"channels": ["app"]})), &web),
-        Err("wrong_channel")
-    );
-    assert_eq!(
-        accept(&action(json!({"state": "staging"})), &web),
-        Err("not_test_user")
-    );
-    assert_eq!(
-        accept(&targeting(json!({"end": {"date": "2024-02-29"}})), &web),
-        Err("wrong_time")
-    );
-    assert_eq!(
-        accept(&targeting(json!({"audiences": ["buyers"]})), &web),
-        Err("not_in_audience")
-    );
-    assert_eq!(
-        accept(&targeting(json!({"traitConditions": age_over_18()})), &web),
-        Err("wrong_traits")
-    );
+    assert_eq!(accept(&action(json!({"state": "inactive"})), &web), Err("inactive"));
+    assert_eq!(accept(&targeting(json!({"channels": ["app"]})), &web), Err("wrong_channel"));
+    assert_eq!(accept(&action(json!({"state": "staging"})), &web), Err("not_test_user"));
+    assert_eq!(accept(&targeting(json!({"end": {"date": "2024-02-29"}})), &web), Err("wrong_time"));
+    assert_eq!(accept(&targeting(json!({"audiences": ["buyers"]})), &web), Err("not_in_audience"));
+    assert_eq!(accept(&targeting(json!({"traitConditions": age_over_18()})), &web), Err("wrong_traits"));
     let page = json!([{"channel": "web", "key": "page", "type": "string", "operator": "exists"}]);
-    assert_eq!(
-        accept(&targeting(json!({"contextConditions": page})), &web),
-        Err("wrong_context")
-    );
-    let capped =
-        |event: &str| action(json!({"capping": [{"event": event, "group": "user", "count": 0}]}));
+    assert_eq!(accept(&targeting(json!({"contextConditions": page})), &web), Err("wrong_context"));
+    let capped = |event: &str| action(json!({"capping": [{"event": event, "group": "user", "count": 0}]}));
     assert_eq!(accept(&capped("accepted"), &web), Err("capped"));
     assert_eq!(accept(&capped("shown"), &web), Ok(Admitted { test: false }));
-    assert_eq!(
-        accept(
-            &targeting(json!({"traitConditions": age_over_18()})),
-            &view(&grown, NOW)
-        ),
-        Ok(Admitted { test: false })
-    );
+    assert_eq!(accept(&targeting(json!({"traitConditions": age_over_18()})), &view(&grown, NOW)), Ok(Admitted { test: false }));
 }
 
 #[test]
@@ -280,30 +164,17 @@ fn the_other_verbs_need_an_action_that_runs_or_a_delivery() {
     let child = Someone::default();
     let web = view(&child, NOW);
     let off = action(json!({"state": "inactive"}));
-    let delivered = Proof {
-        delivered: true,
-        ..Proof::default()
-    };
+    let delivered = Proof { delivered: true, ..Proof::default() };
     for verb in [Reaction::Shown, Reaction::Hidden, Reaction::Declined] {
-        assert_eq!(
-            off.admit(verb, &web, Proof::default()),
-            Err(Refusal::Inactive)
-        );
+        assert_eq!(off.admit(verb, &web, Proof::default()), Err(Refusal::Inactive));
         assert!(off.admit(verb, &web, delivered).is_ok());
         // Not asked: channel, time, traits.
-        assert!(
-            targeting(json!({"channels": [], "traitConditions": age_over_18()}))
-                .admit(verb, &web, Proof::default())
-                .is_ok()
-        );
+        assert!(targeting(json!({"channels": [], "traitConditions": age_over_18()})).admit(verb, &web, Proof::default()).is_ok());
     }
     let capped = action(
         json!({"capping": [{"event": "shown", "group": "user", "count": 0}, {"event": "hidden", "group": "user", "count": 0}]}),
     );
-    assert_eq!(
-        capped.admit(Reaction::Shown, &web, delivered),
-        Err(Refusal::Capped)
-    );
+    assert_eq!(capped.admit(Reaction::Shown, &web, delivered), Err(Refusal::Capped));
     assert!(capped.admit(Reaction::Hidden, &web, delivered).is_ok());
 }
 
@@ -311,53 +182,24 @@ fn the_other_verbs_need_an_action_that_runs_or_a_delivery() {
 fn grace_forgives_what_has_changed_but_no_cap_and_no_context() {
     let def = |extra: Json| {
         let mut json = json!({"acceptGraceSec": 60, "targeting": {"traitConditions": age_over_18(), "audiences": ["buyers"], "end": {"date": "2024-02-29"}}});
-        json.as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
+        json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         action(json)
     };
     let child = Someone::default();
     let web = view(&child, NOW);
-    let valid = |ms: i64| Proof {
-        delivered: true,
-        valid_at: Some(NOW.minus(ms)),
-    };
-    assert!(
-        def(json!({}))
-            .admit(Reaction::Accepted, &web, valid(60_000))
-            .is_ok()
-    );
+    let valid = |ms: i64| Proof { delivered: true, valid_at: Some(NOW.minus(ms)) };
+    assert!(def(json!({})).admit(Reaction::Accepted, &web, valid(60_000)).is_ok());
+    assert_eq!(def(json!({})).admit(Reaction::Accepted, &web, valid(60_001)), Err(Refusal::WrongTime));
     assert_eq!(
-        def(json!({})).admit(Reaction::Accepted, &web, valid(60_001)),
-        Err(Refusal::WrongTime)
-    );
-    assert_eq!(
-        def(json!({})).admit(
-            Reaction::Accepted,
-            &web,
-            Proof {
-                delivered: true,
-                valid_at: None
-            }
-        ),
+        def(json!({})).admit(Reaction::Accepted, &web, Proof { delivered: true, valid_at: None }),
         Err(Refusal::WrongTime)
     );
     let capped = def(json!({"capping": [{"event": "accepted", "group": "user", "count": 0}]}));
-    assert_eq!(
-        capped.admit(Reaction::Accepted, &web, valid(0)),
-        Err(Refusal::Capped)
-    );
+    assert_eq!(capped.admit(Reaction::Accepted, &web, valid(0)), Err(Refusal::Capped));
     let off = def(json!({"state": "inactive"}));
-    assert_eq!(
-        off.admit(Reaction::Accepted, &web, valid(0)),
-        Err(Refusal::Inactive)
-    );
+    assert_eq!(off.admit(Reaction::Accepted, &web, valid(0)), Err(Refusal::Inactive));
     let strict = targeting(json!({"traitConditions": age_over_18()}));
-    assert_eq!(
-        strict.admit(Reaction::Accepted, &web, valid(0)),
-        Err(Refusal::WrongTraits),
-        "the default is no grace"
-    );
+    assert_eq!(strict.admit(Reaction::Accepted, &web, valid(0)), Err(Refusal::WrongTraits), "the default is no grace");
 }
 
 // T-66 as a decision: it knows when it opens; with several caps, when all of them do.
@@ -374,10 +216,7 @@ fn t66_until_is_when_the_last_cap_opens() {
     caps.record(&def.caps, Group::User, Reaction::Hidden, WEB, second);
     someone.caps.insert(ActionSlot(0), caps);
     let decision = def.decide(&view(&someone, second), false);
-    assert_eq!(
-        decision.blocked,
-        Some(Reason::Capped { group: Group::User })
-    );
+    assert_eq!(decision.blocked, Some(Reason::Capped { group: Group::User }));
     assert_eq!(decision.until, at("2024-03-08T10:00:00Z"));
     blocked(&def, &view(&someone, decision.until), None);
 }
@@ -399,10 +238,7 @@ fn totals_block_everybody() {
     let def = action(json!({"capping": [{"event": "accepted", "group": "all", "count": 1}]}));
     let table = TotalCaps::default();
     let someone = Someone::default();
-    let view = View {
-        totals: &table,
-        ..view(&someone, NOW)
-    };
+    let view = View { totals: &table, ..view(&someone, NOW) };
     blocked(&def, &view, None);
     let claim = Claim {
         action: ActionSlot(0),
@@ -415,19 +251,7 @@ fn totals_block_everybody() {
     };
     let place = table.reserve(&claim).unwrap();
     blocked(&def, &view, None);
-    table
-        .commit(
-            &def.caps,
-            place,
-            Moment {
-                t: NOW,
-                seq: Seq(1),
-            },
-        )
-        .unwrap();
+    table.commit(&def.caps, place, Moment { t: NOW, seq: Seq(1) }).unwrap();
     blocked(&def, &view, Reason::Capped { group: Group::All });
-    assert_eq!(
-        def.admit(Reaction::Accepted, &view, Proof::default()),
-        Err(Refusal::Capped)
-    );
+    assert_eq!(def.admit(Reaction::Accepted, &view, Proof::default()), Err(Refusal::Capped));
 }

@@ -28,17 +28,8 @@ fn sides(start: Json, end: Json) -> Json {
 #[test]
 fn t59_end_date_is_through_the_day() {
     let may = json!({"end": {"date": "2024-05-31", "time": null}});
-    check(
-        &may,
-        &[
-            ("2024-05-31T21:59:59Z", true),
-            ("2024-05-31T22:00:00Z", false),
-        ],
-    );
-    assert_eq!(
-        range(&may).eval(at("2024-05-01T00:00:00Z")).until,
-        at("2024-05-31T22:00:00Z")
-    );
+    check(&may, &[("2024-05-31T21:59:59Z", true), ("2024-05-31T22:00:00Z", false)]);
+    assert_eq!(range(&may).eval(at("2024-05-01T00:00:00Z")).until, at("2024-05-31T22:00:00Z"));
 }
 
 // T-60: overnight hours, and a start time alone.
@@ -55,58 +46,25 @@ fn t60_daily_hours() {
         ],
     );
     let from = json!({"start": {"time": "00:30"}});
-    check(
-        &from,
-        &[
-            ("2024-03-01T23:30:00Z", true),
-            ("2024-03-01T23:00:00Z", false),
-            ("2024-03-01T12:00:00Z", true),
-        ],
-    );
+    check(&from, &[("2024-03-01T23:30:00Z", true), ("2024-03-01T23:00:00Z", false), ("2024-03-01T12:00:00Z", true)]);
 }
 
 // T-61: 02:30 does not exist on 2024-03-31; the day's hours start where the gap ends.
 #[test]
 fn t61_a_start_in_the_gap() {
     let from = json!({"start": {"time": "02:30"}});
-    check(
-        &from,
-        &[
-            ("2024-03-31T00:59:59.999Z", false),
-            ("2024-03-31T01:00:00Z", true),
-            ("2024-03-31T12:00:00Z", true),
-        ],
-    );
-    assert_eq!(
-        range(&from).eval(at("2024-03-31T00:00:00Z")).until,
-        at("2024-03-31T01:00:00Z")
-    );
+    check(&from, &[("2024-03-31T00:59:59.999Z", false), ("2024-03-31T01:00:00Z", true), ("2024-03-31T12:00:00Z", true)]);
+    assert_eq!(range(&from).eval(at("2024-03-31T00:00:00Z")).until, at("2024-03-31T01:00:00Z"));
     // An absolute start in the gap as well.
     let dated = json!({"start": {"date": "2024-03-31", "time": "02:30"}});
-    check(
-        &dated,
-        &[
-            ("2024-03-31T00:59:59.999Z", false),
-            ("2024-03-31T01:00:00Z", true),
-        ],
-    );
+    check(&dated, &[("2024-03-31T00:59:59.999Z", false), ("2024-03-31T01:00:00Z", true)]);
 }
 
 #[test]
 fn hours_that_the_gap_swallows_do_not_happen() {
     let hours = sides(json!({"time": "02:10"}), json!({"time": "02:50"}));
-    check(
-        &hours,
-        &[
-            ("2024-03-31T01:00:00Z", false),
-            ("2024-03-31T00:30:00Z", false),
-            ("2024-04-01T00:10:00Z", true),
-        ],
-    );
-    assert_eq!(
-        range(&hours).eval(at("2024-03-30T12:00:00Z")).until,
-        at("2024-04-01T00:10:00Z")
-    );
+    check(&hours, &[("2024-03-31T01:00:00Z", false), ("2024-03-31T00:30:00Z", false), ("2024-04-01T00:10:00Z", true)]);
+    assert_eq!(range(&hours).eval(at("2024-03-30T12:00:00Z")).until, at("2024-04-01T00:10:00Z"));
 }
 
 // 02:30 happens at 00:30Z and 01:30Z on 2024-10-27: the earlier for a start, the later for an end.
@@ -114,55 +72,31 @@ fn hours_that_the_gap_swallows_do_not_happen() {
 fn an_hour_that_comes_twice() {
     check(
         &json!({"start": {"time": "02:30"}}),
-        &[
-            ("2024-10-27T00:29:59Z", false),
-            ("2024-10-27T00:30:00Z", true),
-            ("2024-10-27T01:15:00Z", true),
-        ],
+        &[("2024-10-27T00:29:59Z", false), ("2024-10-27T00:30:00Z", true), ("2024-10-27T01:15:00Z", true)],
     );
     check(
         &json!({"end": {"time": "02:30"}}),
-        &[
-            ("2024-10-27T00:45:00Z", true),
-            ("2024-10-27T01:29:59Z", true),
-            ("2024-10-27T01:30:00Z", false),
-        ],
+        &[("2024-10-27T00:45:00Z", true), ("2024-10-27T01:29:59Z", true), ("2024-10-27T01:30:00Z", false)],
     );
     check(
         &json!({"end": {"date": "2024-10-27", "time": "02:30"}}),
-        &[
-            ("2024-10-27T01:29:59Z", true),
-            ("2024-10-27T01:30:00Z", false),
-        ],
+        &[("2024-10-27T01:29:59Z", true), ("2024-10-27T01:30:00Z", false)],
     );
 }
 
 #[test]
 fn the_table_of_dates_and_times() {
     // start date: from 00:00 local
-    check(
-        &json!({"start": {"date": "2024-05-01"}}),
-        &[
-            ("2024-04-30T21:59:59Z", false),
-            ("2024-04-30T22:00:00Z", true),
-        ],
-    );
+    check(&json!({"start": {"date": "2024-05-01"}}), &[("2024-04-30T21:59:59Z", false), ("2024-04-30T22:00:00Z", true)]);
     // start date and time: from that instant, then all day
     check(
         &json!({"start": {"date": "2024-05-01", "time": "08:00"}}),
-        &[
-            ("2024-05-01T05:59:59Z", false),
-            ("2024-05-01T06:00:00Z", true),
-            ("2024-05-02T03:00:00Z", true),
-        ],
+        &[("2024-05-01T05:59:59Z", false), ("2024-05-01T06:00:00Z", true), ("2024-05-02T03:00:00Z", true)],
     );
     // end date and time: before that instant
     check(
         &json!({"end": {"date": "2024-05-31", "time": "12:00"}}),
-        &[
-            ("2024-05-31T09:59:59Z", true),
-            ("2024-05-31T10:00:00Z", false),
-        ],
+        &[("2024-05-31T09:59:59Z", true), ("2024-05-31T10:00:00Z", false)],
     );
     // only times, s < e
     let office = sides(json!({"time": "09:00"}), json!({"time": "17:00"}));
@@ -189,10 +123,7 @@ fn the_table_of_dates_and_times() {
     );
     // start date and time with an end time: from the instant on, daily before the end
     check(
-        &sides(
-            json!({"date": "2024-03-01", "time": "08:00"}),
-            json!({"time": "12:00"}),
-        ),
+        &sides(json!({"date": "2024-03-01", "time": "08:00"}), json!({"time": "12:00"})),
         &[
             ("2024-03-01T06:30:00Z", false),
             ("2024-03-01T07:00:00Z", true),
@@ -202,10 +133,7 @@ fn the_table_of_dates_and_times() {
     );
     // start time with an end date and time
     check(
-        &sides(
-            json!({"time": "20:00"}),
-            json!({"date": "2024-03-02", "time": "21:00"}),
-        ),
+        &sides(json!({"time": "20:00"}), json!({"date": "2024-03-02", "time": "21:00"})),
         &[
             ("2024-03-01T19:30:00Z", true),
             ("2024-03-02T18:59:59Z", false),
@@ -230,16 +158,10 @@ fn weekdays_are_local_days() {
             ("2024-03-01T23:00:00Z", false),
         ],
     );
-    assert_eq!(
-        range(&friday).eval(at("2024-03-01T23:00:00Z")).until,
-        at("2024-03-07T23:00:00Z")
-    );
+    assert_eq!(range(&friday).eval(at("2024-03-01T23:00:00Z")).until, at("2024-03-07T23:00:00Z"));
     // Days that touch are one stretch.
     let weekend = json!({"weekdays": [6, "Sunday"]});
-    assert_eq!(
-        range(&weekend).eval(at("2024-03-02T12:00:00Z")).until,
-        at("2024-03-03T23:00:00Z")
-    );
+    assert_eq!(range(&weekend).eval(at("2024-03-02T12:00:00Z")).until, at("2024-03-03T23:00:00Z"));
     assert!(range(&json!({"weekdays": []})).is_always());
     assert!(range(&json!({"weekdays": [1, 2, 3, 4, 5, 6, 7]})).is_always());
     // A night belongs to the day on which it began.
@@ -263,13 +185,7 @@ fn what_cannot_be_read_is_reported_where_it_stands() {
     let pointers: Vec<_> = issues.iter().map(|issue| issue.pointer.as_str()).collect();
     assert_eq!(
         pointers,
-        [
-            "/targeting/start/date",
-            "/targeting/start/time",
-            "/targeting/end",
-            "/targeting/weekdays/1",
-            "/targeting/weekdays/2"
-        ]
+        ["/targeting/start/date", "/targeting/start/time", "/targeting/end", "/targeting/weekdays/1", "/targeting/weekdays/2"]
     );
     issues.clear();
     let json = json!({"start": {"date": "2024-05-02"}, "end": {"date": "2024-05-01"}});
@@ -278,10 +194,7 @@ fn what_cannot_be_read_is_reported_where_it_stands() {
 }
 
 fn a_time() -> impl Strategy<Value = Clock> {
-    prop::option::weighted(
-        0.7,
-        (0_i8..24, prop::sample::select(vec![0_i8, 15, 30, 45])),
-    )
+    prop::option::weighted(0.7, (0_i8..24, prop::sample::select(vec![0_i8, 15, 30, 45])))
 }
 
 /// Hour and minute.
@@ -308,11 +221,7 @@ fn by_the_clock(now: Millis, start: Clock, end: Clock, days: &[i8]) -> bool {
         (Some(s), Some(e)) if s > e => (clock >= s || clock < e, clock < e),
         (Some(_), Some(_)) => (true, false),
     };
-    let day = if began_yesterday {
-        local.date().yesterday().unwrap()
-    } else {
-        local.date()
-    };
+    let day = if began_yesterday { local.date().yesterday().unwrap() } else { local.date() };
     holds && (days.is_empty() || days.contains(&day.weekday().to_monday_one_offset()))
 }
 

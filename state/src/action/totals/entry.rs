@@ -35,22 +35,14 @@ pub(super) struct Hold {
 
 impl Entry {
     pub(super) fn reserved(&self, cap: &Cap) -> u64 {
-        self.reserved
-            .iter()
-            .filter(|(reaction, channel, _)| cap.counts(*reaction, *channel))
-            .map(|(_, _, n)| n)
-            .sum()
+        self.reserved.iter().filter(|(reaction, channel, _)| cap.counts(*reaction, *channel)).map(|(_, _, n)| n).sum()
     }
 
     pub(super) fn held_by(&self, profile: ProfileId, cap: &Cap) -> u64 {
         let Some(ids) = self.by_profile.get(&profile) else {
             return 0;
         };
-        let counts = |id: &&u64| {
-            self.holds
-                .get(*id)
-                .is_some_and(|hold| cap.counts(hold.reaction, hold.channel))
-        };
+        let counts = |id: &&u64| self.holds.get(*id).is_some_and(|hold| cap.counts(hold.reaction, hold.channel));
         ids.iter().filter(counts).count() as u64
     }
 
@@ -58,11 +50,7 @@ impl Entry {
         let id = self.next_hold;
         self.next_hold += 1;
         let key = (hold.reaction, hold.channel);
-        match self
-            .reserved
-            .iter_mut()
-            .find(|(reaction, channel, _)| (*reaction, *channel) == key)
-        {
+        match self.reserved.iter_mut().find(|(reaction, channel, _)| (*reaction, *channel) == key) {
             Some((_, _, places)) => *places += 1,
             None => self.reserved.push((hold.reaction, hold.channel, 1)),
         }
@@ -74,11 +62,7 @@ impl Entry {
     pub(super) fn unhold(&mut self, id: u64) -> Option<Hold> {
         let hold = self.holds.remove(&id)?;
         let key = (hold.reaction, hold.channel);
-        if let Some((_, _, places)) = self
-            .reserved
-            .iter_mut()
-            .find(|(reaction, channel, _)| (*reaction, *channel) == key)
-        {
+        if let Some((_, _, places)) = self.reserved.iter_mut().find(|(reaction, channel, _)| (*reaction, *channel) == key) {
             *places -= 1;
         }
         if let Some(ids) = self.by_profile.get_mut(&hold.profile) {
@@ -90,45 +74,25 @@ impl Entry {
         Some(hold)
     }
 
-    pub(super) fn count(
-        &mut self,
-        caps: &[Cap],
-        reaction: Reaction,
-        channel: ChannelSlot,
-        at: Moment,
-    ) -> Committed {
+    pub(super) fn count(&mut self, caps: &[Cap], reaction: Reaction, channel: ChannelSlot, at: Moment) -> Committed {
         if at.seq <= self.settled || self.recent.contains_key(&at.seq) {
             return Committed::default();
         }
         let open = |tally: &CapState| {
-            let counting = caps
-                .iter()
-                .filter(|cap| cap.group == Group::All && cap.counts(reaction, channel));
-            counting
-                .filter(|cap| tally.open(cap, at.t, 0).holds)
-                .count()
+            let counting = caps.iter().filter(|cap| cap.group == Group::All && cap.counts(reaction, channel));
+            counting.filter(|cap| tally.open(cap, at.t, 0).holds).count()
         };
         let before = open(&self.tally);
         self.tally.record(caps, Group::All, reaction, channel, at.t);
         self.recent.insert(at.seq, (reaction, channel, at.t));
-        Committed {
-            counted: true,
-            exhausted: open(&self.tally) < before,
-        }
+        Committed { counted: true, exhausted: open(&self.tally) < before }
     }
 }
 
 impl Entry {
     pub(super) fn snapshot(&self) -> EntrySnapshot {
-        let recent = self
-            .recent
-            .iter()
-            .map(|(seq, (reaction, channel, t))| (*seq, *reaction, *channel, *t));
-        EntrySnapshot {
-            tally: self.tally.clone(),
-            settled: self.settled,
-            recent: recent.collect(),
-        }
+        let recent = self.recent.iter().map(|(seq, (reaction, channel, t))| (*seq, *reaction, *channel, *t));
+        EntrySnapshot { tally: self.tally.clone(), settled: self.settled, recent: recent.collect() }
     }
 }
 

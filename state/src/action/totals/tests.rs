@@ -9,43 +9,19 @@ use std::thread;
 const ACTION: ActionSlot = ActionSlot(7);
 
 fn cap(group: Group, reaction: Reaction, count: u64) -> Cap {
-    Cap {
-        reaction,
-        group,
-        count,
-        within_ms: None,
-        channels: Box::default(),
-    }
+    Cap { reaction, group, count, within_ms: None, channels: Box::default() }
 }
 
 fn claim(caps: &[Cap], profile: u128, reaction: Reaction) -> Claim<'_> {
-    Claim {
-        action: ACTION,
-        caps,
-        profile: ProfileId(profile),
-        user: None,
-        reaction,
-        channel: WEB,
-        now: Millis(0),
-    }
+    Claim { action: ACTION, caps, profile: ProfileId(profile), user: None, reaction, channel: WEB, now: Millis(0) }
 }
 
 fn moment(seq: u64) -> Moment {
-    Moment {
-        t: Millis(0),
-        seq: Seq(seq),
-    }
+    Moment { t: Millis(0), seq: Seq(seq) }
 }
 
 fn reacted(reaction: Reaction) -> Reacted {
-    Reacted {
-        action: ACTION,
-        reaction,
-        channel: WEB,
-        delivery: None,
-        test: false,
-        properties: None,
-    }
+    Reacted { action: ACTION, reaction, channel: WEB, delivery: None, test: false, properties: None }
 }
 
 /// Something that hands out a limited number of places in two steps, as an accept with a hook does.
@@ -83,11 +59,7 @@ struct Exact {
 
 impl Exact {
     fn new(limit: u64) -> Self {
-        Self {
-            caps: vec![cap(Group::All, Reaction::Accepted, limit)],
-            table: TotalCaps::default(),
-            seq: AtomicU64::new(1),
-        }
+        Self { caps: vec![cap(Group::All, Reaction::Accepted, limit)], table: TotalCaps::default(), seq: AtomicU64::new(1) }
     }
     fn next(&self) -> Moment {
         moment(self.seq.fetch_add(1, Ordering::SeqCst))
@@ -97,14 +69,10 @@ impl Exact {
 impl Counter for Exact {
     type Place = Reservation;
     fn check(&self, profile: u128) -> Option<Reservation> {
-        self.table
-            .reserve(&claim(&self.caps, profile, Reaction::Accepted))
-            .ok()
+        self.table.reserve(&claim(&self.caps, profile, Reaction::Accepted)).ok()
     }
     fn insert(&self, place: Reservation) {
-        self.table
-            .commit(&self.caps, place, self.next())
-            .expect("nothing expires here");
+        self.table.commit(&self.caps, place, self.next()).expect("nothing expires here");
     }
     fn taken(&self) -> u64 {
         self.table.tally(ACTION).total(Reaction::Accepted, &[])
@@ -141,10 +109,7 @@ fn in_step(counter: &impl Counter, threads: u128) -> u64 {
 // threads divide 1000 with a rest, so check-then-insert hands out 1008.
 #[test]
 fn t64_a_limit_holds_where_check_then_insert_overshoots() {
-    let naive = CheckThenInsert {
-        limit: 1000,
-        count: AtomicU64::new(0),
-    };
+    let naive = CheckThenInsert { limit: 1000, count: AtomicU64::new(0) };
     assert_eq!(in_step(&naive, 12), 1008, "the control must overshoot");
     assert_eq!(in_step(&Exact::new(1000), 12), 1000);
 }
@@ -163,10 +128,7 @@ fn t64_releases_go_to_later_attempts() {
             while !done.load(Ordering::SeqCst) {
                 if let Some(entry) = exact.table.entry(ACTION) {
                     let entry = lock(&entry);
-                    most = most.max(
-                        entry.tally.used(&exact.caps[0], Millis(0))
-                            + entry.reserved(&exact.caps[0]),
-                    );
+                    most = most.max(entry.tally.used(&exact.caps[0], Millis(0)) + entry.reserved(&exact.caps[0]));
                 }
                 thread::yield_now();
             }
@@ -193,10 +155,7 @@ fn t64_releases_go_to_later_attempts() {
                 })
             })
             .collect();
-        let granted = workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap())
-            .sum();
+        let granted = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
         done.store(true, Ordering::SeqCst);
         assert!(watcher.join().unwrap() <= LIMIT);
         granted
@@ -205,11 +164,7 @@ fn t64_releases_go_to_later_attempts() {
     assert!(refused.load(Ordering::SeqCst) > 0);
     let entry = exact.table.entry(ACTION).unwrap();
     let entry = lock(&entry);
-    assert!(
-        entry.holds.is_empty()
-            && entry.by_profile.is_empty()
-            && entry.reserved(&exact.caps[0]) == 0
-    );
+    assert!(entry.holds.is_empty() && entry.by_profile.is_empty() && entry.reserved(&exact.caps[0]) == 0);
 }
 
 // T-65: a place that is given back goes to the next attempt.
@@ -218,26 +173,11 @@ fn t65_release_reopens() {
     let caps = [cap(Group::All, Reaction::Accepted, 1)];
     let table = TotalCaps::default();
     let first = table.reserve(&claim(&caps, 1, Reaction::Accepted)).unwrap();
-    let refused = table
-        .reserve(&claim(&caps, 2, Reaction::Accepted))
-        .unwrap_err();
-    assert_eq!(
-        refused,
-        Capped {
-            group: Group::All,
-            cap: 0,
-            opens: Millis::MAX
-        }
-    );
+    let refused = table.reserve(&claim(&caps, 2, Reaction::Accepted)).unwrap_err();
+    assert_eq!(refused, Capped { group: Group::All, cap: 0, opens: Millis::MAX });
     table.release(first);
     let second = table.reserve(&claim(&caps, 2, Reaction::Accepted)).unwrap();
-    assert_eq!(
-        table.commit(&caps, second, moment(1)),
-        Ok(Committed {
-            counted: true,
-            exhausted: true
-        })
-    );
+    assert_eq!(table.commit(&caps, second, moment(1)), Ok(Committed { counted: true, exhausted: true }));
     assert!(table.reserve(&claim(&caps, 3, Reaction::Accepted)).is_err());
 }
 
@@ -245,35 +185,19 @@ fn t65_release_reopens() {
 fn all_caps_or_none() {
     let caps = [
         cap(Group::All, Reaction::Accepted, 5),
-        Cap {
-            channels: [APP].into(),
-            ..cap(Group::All, Reaction::Accepted, 1)
-        },
+        Cap { channels: [APP].into(), ..cap(Group::All, Reaction::Accepted, 1) },
         cap(Group::User, Reaction::Accepted, 2),
     ];
     let table = TotalCaps::default();
     // One person holds two places; the user's cap is asked first, and nothing is taken.
-    let held: Vec<_> = (0..2)
-        .map(|_| table.reserve(&claim(&caps, 1, Reaction::Accepted)).unwrap())
-        .collect();
-    let refused = table
-        .reserve(&claim(&caps, 1, Reaction::Accepted))
-        .unwrap_err();
+    let held: Vec<_> = (0..2).map(|_| table.reserve(&claim(&caps, 1, Reaction::Accepted)).unwrap()).collect();
+    let refused = table.reserve(&claim(&caps, 1, Reaction::Accepted)).unwrap_err();
     assert_eq!((refused.group, refused.cap), (Group::User, 2));
     assert_eq!(lock(&table.entry(ACTION).unwrap()).reserved(&caps[0]), 2);
     // The app's only place, then the app's cap blocks the web too.
-    let app = Claim {
-        channel: APP,
-        ..claim(&caps, 2, Reaction::Accepted)
-    };
+    let app = Claim { channel: APP, ..claim(&caps, 2, Reaction::Accepted) };
     let place = table.reserve(&app).unwrap();
-    assert_eq!(
-        table
-            .reserve(&claim(&caps, 3, Reaction::Accepted))
-            .unwrap_err()
-            .cap,
-        1
-    );
+    assert_eq!(table.reserve(&claim(&caps, 3, Reaction::Accepted)).unwrap_err().cap, 1);
     table.release(place);
     held.into_iter().for_each(|place| table.release(place));
     assert!(table.reserve(&claim(&caps, 1, Reaction::Accepted)).is_ok());
@@ -322,10 +246,7 @@ fn an_absorbed_profile_hands_its_places_over() {
 fn test_reactions_do_not_count() {
     let caps = [cap(Group::All, Reaction::Accepted, 1)];
     let table = TotalCaps::default();
-    let test = Reacted {
-        test: true,
-        ..reacted(Reaction::Accepted)
-    };
+    let test = Reacted { test: true, ..reacted(Reaction::Accepted) };
     assert!(!table.count(&caps, &test, moment(1)).counted);
     assert!(table.open(ACTION, &caps[0], Millis(0)).holds);
 }
@@ -334,18 +255,9 @@ fn test_reactions_do_not_count() {
 // log over it counts each position once.
 #[test]
 fn replay_over_any_snapshot_is_exact() {
-    let caps = [
-        Cap {
-            within_ms: Some(50),
-            ..cap(Group::All, Reaction::Hidden, 5)
-        },
-        cap(Group::All, Reaction::Hidden, 9),
-    ];
+    let caps = [Cap { within_ms: Some(50), ..cap(Group::All, Reaction::Hidden, 5) }, cap(Group::All, Reaction::Hidden, 9)];
     let order = [3_u64, 1, 2, 6, 4, 5, 8, 7];
-    let at = |seq: u64| Moment {
-        t: Millis(i64::try_from(seq).unwrap() * 10),
-        seq: Seq(seq),
-    };
+    let at = |seq: u64| Moment { t: Millis(i64::try_from(seq).unwrap() * 10), seq: Seq(seq) };
     let full = TotalCaps::default();
     for seq in order {
         full.count(&caps, &reacted(Reaction::Hidden), at(seq));
@@ -362,19 +274,12 @@ fn replay_over_any_snapshot_is_exact() {
             }
             let stored = bincode::serialize(&table.snapshot()).unwrap();
             let snapshot: TotalsSnapshot = bincode::deserialize(&stored).unwrap();
-            assert_eq!(
-                snapshot.newest(),
-                Seq(order[..cut].iter().copied().max().unwrap_or(0))
-            );
+            assert_eq!(snapshot.newest(), Seq(order[..cut].iter().copied().max().unwrap_or(0)));
             let restored = TotalCaps::restore(snapshot);
             for seq in 1..=8 {
                 restored.count(&caps, &reacted(Reaction::Hidden), at(seq));
             }
-            assert_eq!(
-                restored.tally(ACTION),
-                full.tally(ACTION),
-                "cut {cut}, settled {settled}"
-            );
+            assert_eq!(restored.tally(ACTION), full.tally(ACTION), "cut {cut}, settled {settled}");
         }
     }
 }
@@ -385,24 +290,15 @@ fn a_crash_releases_reservations() {
     let table = TotalCaps::default();
     let _lost = table.reserve(&claim(&caps, 1, Reaction::Accepted)).unwrap();
     let restored = TotalCaps::restore(table.snapshot());
-    assert!(
-        restored
-            .reserve(&claim(&caps, 2, Reaction::Accepted))
-            .is_ok()
-    );
+    assert!(restored.reserve(&claim(&caps, 2, Reaction::Accepted)).is_ok());
 }
 
 #[test]
 fn an_edited_cap_is_rebuilt_from_the_log_and_what_came_meanwhile() {
     let old = [cap(Group::All, Reaction::Hidden, 9)];
-    let new = [Cap {
-        within_ms: Some(1000),
-        ..cap(Group::All, Reaction::Hidden, 3)
-    }];
+    let new = [Cap { within_ms: Some(1000), ..cap(Group::All, Reaction::Hidden, 3) }];
     let table = TotalCaps::default();
-    let log: Vec<_> = (1..=4)
-        .map(|seq| (moment(seq), reacted(Reaction::Hidden)))
-        .collect();
+    let log: Vec<_> = (1..=4).map(|seq| (moment(seq), reacted(Reaction::Hidden))).collect();
     for (at, reacted) in &log {
         table.count(&old, reacted, *at);
     }
@@ -418,11 +314,7 @@ fn an_edited_cap_is_rebuilt_from_the_log_and_what_came_meanwhile() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Reserve {
-        profile: u128,
-        app: bool,
-        shown: bool,
-    },
+    Reserve { profile: u128, app: bool, shown: bool },
     Commit(usize),
     Release(usize),
     Hide,
@@ -448,18 +340,9 @@ fn load(
     places: &[(Reservation, u128, Reaction, ChannelSlot)],
 ) -> u64 {
     let mine = |other: u128| cap.group == Group::All || other == profile;
-    let young = |t: Millis| {
-        cap.within_ms
-            .is_none_or(|within_ms| now < t.plus(within_ms))
-    };
-    let committed = log
-        .iter()
-        .filter(|(p, r, c, t)| mine(*p) && cap.counts(*r, *c) && young(*t))
-        .count();
-    let reserved = places
-        .iter()
-        .filter(|(_, p, r, c)| mine(*p) && cap.counts(*r, *c))
-        .count();
+    let young = |t: Millis| cap.within_ms.is_none_or(|within_ms| now < t.plus(within_ms));
+    let committed = log.iter().filter(|(p, r, c, t)| mine(*p) && cap.counts(*r, *c) && young(*t)).count();
+    let reserved = places.iter().filter(|(_, p, r, c)| mine(*p) && cap.counts(*r, *c)).count();
     (committed + reserved) as u64
 }
 

@@ -29,10 +29,7 @@ impl Compiler<'_> {
     fn typed(&mut self, spec: &Spec<'_>) -> Option<DataType> {
         match spec.data_type {
             None => {
-                self.refuse(
-                    format!("{}/{}", spec.pointer, spec.type_field),
-                    "type is missing",
-                );
+                self.refuse(format!("{}/{}", spec.pointer, spec.type_field), "type is missing");
                 None
             }
             Some(DataType::Object) => {
@@ -45,11 +42,7 @@ impl Compiler<'_> {
     }
 
     fn no_operator<T>(&mut self, spec: &Spec<'_>, data_type: DataType) -> Option<T> {
-        let message = format!(
-            "operator {:?} is not for type {}",
-            spec.operator,
-            data_type.name()
-        );
+        let message = format!("operator {:?} is not for type {}", spec.operator, data_type.name());
         self.refuse(format!("{}/operator", spec.pointer), message);
         None
     }
@@ -80,11 +73,7 @@ impl Compiler<'_> {
                 };
                 let only_whole = data_type == DataType::Integer;
                 match number(spec.value(), only_whole) {
-                    Some(literal) => Some(Test::Number {
-                        op,
-                        literal,
-                        whole: only_whole,
-                    }),
+                    Some(literal) => Some(Test::Number { op, literal, whole: only_whole }),
                     None if only_whole => self.bad_value(spec, "a whole number of 64 bits"),
                     None => self.bad_value(spec, "a number"),
                 }
@@ -104,11 +93,7 @@ impl Compiler<'_> {
                 match spec.value() {
                     json @ (Json::Bool(_) | Json::Number(_) | Json::String(_)) => {
                         let instant = json.as_str().and_then(parse_rfc3339);
-                        Some(Test::Element {
-                            literal: Value::from_json(json),
-                            instant,
-                            negated,
-                        })
+                        Some(Test::Element { literal: Value::from_json(json), instant, negated })
                     }
                     _ => self.bad_value(spec, "text, a number or a boolean"),
                 }
@@ -121,26 +106,16 @@ impl Compiler<'_> {
         if let Some(op) = relative(spec.operator) {
             let days = number(spec.value(), true);
             return match days {
-                Some(Value::Int(days)) if (0..=DAYS_MAX).contains(&days) => Some(Test::Relative {
-                    op,
-                    ms: days * DAY_MS,
-                }),
+                Some(Value::Int(days)) if (0..=DAYS_MAX).contains(&days) => Some(Test::Relative { op, ms: days * DAY_MS }),
                 _ => self.bad_value(spec, &format!("a number of days, 0 to {DAYS_MAX}")),
             };
         }
         let Some(op) = time_op(spec.operator).filter(|op| *op != TimeOp::NotEquals) else {
             return self.no_operator(spec, DataType::DateTime);
         };
-        let literal = spec
-            .value()
-            .as_str()
-            .and_then(|text| parse_instant(text.trim(), self.zone));
+        let literal = spec.value().as_str().and_then(|text| parse_instant(text.trim(), self.zone));
         match literal {
-            Some(DateTimeLit::Instant(t)) => Some(Test::Time {
-                op,
-                start: t,
-                end: Millis(t.0 + 1),
-            }),
+            Some(DateTimeLit::Instant(t)) => Some(Test::Time { op, start: t, end: Millis(t.0 + 1) }),
             Some(DateTimeLit::Day { start, end }) => Some(Test::Time { op, start, end }),
             None => self.bad_value(spec, "a date or an RFC 3339 time"),
         }
@@ -150,13 +125,10 @@ impl Compiler<'_> {
     pub(super) fn against(&mut self, spec: &Spec<'_>) -> Option<Against> {
         let data_type = self.typed(spec)?;
         let test = match data_type {
-            DataType::String => {
-                text_op(spec.operator).map(|op| Against::Text(op, spec.ignore_case))
+            DataType::String => text_op(spec.operator).map(|op| Against::Text(op, spec.ignore_case)),
+            DataType::Integer | DataType::Float => {
+                order(spec.operator).map(|op| Against::Number { op, whole: data_type == DataType::Integer })
             }
-            DataType::Integer | DataType::Float => order(spec.operator).map(|op| Against::Number {
-                op,
-                whole: data_type == DataType::Integer,
-            }),
             DataType::Boolean => match spec.operator {
                 "equals" => Some(Against::Bool { equal: true }),
                 "not_equals" => Some(Against::Bool { equal: false }),
@@ -172,11 +144,7 @@ impl Compiler<'_> {
             },
             DataType::Object => None,
         };
-        if test.is_none() {
-            self.no_operator(spec, data_type)
-        } else {
-            test
-        }
+        if test.is_none() { self.no_operator(spec, data_type) } else { test }
     }
 }
 
@@ -233,11 +201,7 @@ fn number(json: &Json, only_whole: bool) -> Option<Value> {
             let text = text.trim();
             match text.parse::<i64>() {
                 Ok(int) => Value::Int(int),
-                Err(_) => Value::from_json(
-                    &serde_json::from_str::<serde_json::Number>(text)
-                        .ok()?
-                        .into(),
-                ),
+                Err(_) => Value::from_json(&serde_json::from_str::<serde_json::Number>(text).ok()?.into()),
             }
         }
         _ => return None,

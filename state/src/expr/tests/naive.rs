@@ -34,8 +34,7 @@ fn naive(condition: &Json, event: &Json, custom: &Json, now: i64) -> bool {
 }
 
 fn find<'j>(document: &'j Json, path: &str) -> &'j Json {
-    path.split('.')
-        .fold(document, |at, key| at.get(key).unwrap_or(&Json::Null))
+    path.split('.').fold(document, |at, key| at.get(key).unwrap_or(&Json::Null))
 }
 
 /// Numbers as fractions over four, which hold all the numbers generated here exactly.
@@ -82,13 +81,7 @@ fn alike(a: &Json, b: &Json) -> bool {
     }
 }
 
-fn against_literal(
-    kind: &str,
-    operator: &str,
-    operand: &Json,
-    literal: &Json,
-    now: i64,
-) -> Option<bool> {
+fn against_literal(kind: &str, operator: &str, operand: &Json, literal: &Json, now: i64) -> Option<bool> {
     Some(match kind {
         "string" => texts(operator, operand.as_str()?, literal.as_str()?),
         "integer" | "float" => {
@@ -97,16 +90,11 @@ fn against_literal(
             } else {
                 return None;
             };
-            let literal = literal.as_str().map_or_else(
-                || literal.clone(),
-                |text| serde_json::from_str(text).unwrap(),
-            );
+            let literal = literal.as_str().map_or_else(|| literal.clone(), |text| serde_json::from_str(text).unwrap());
             sizes(operator, operand, quarters(&literal, "float")?)
         }
         "boolean" => operand.as_bool()? == (operator == "true"),
-        "array" => {
-            operand.as_array()?.iter().any(|item| alike(item, literal)) == (operator == "contains")
-        }
+        "array" => operand.as_array()?.iter().any(|item| alike(item, literal)) == (operator == "contains"),
         "dateTime" => {
             let v = start(operand)?;
             if let Some(days) = literal.as_i64() {
@@ -135,9 +123,7 @@ fn against_literal(
 fn compare(kind: &str, operator: &str, a: &Json, b: &Json) -> Option<bool> {
     Some(match kind {
         "string" => texts(operator, a.as_str()?, b.as_str()?),
-        "integer" | "float" if a.is_number() && b.is_number() => {
-            sizes(operator, quarters(a, kind)?, quarters(b, "float")?)
-        }
+        "integer" | "float" if a.is_number() && b.is_number() => sizes(operator, quarters(a, kind)?, quarters(b, "float")?),
         "integer" | "float" => return None,
         "boolean" => (a.as_bool()? == b.as_bool()?) == (operator == "equals"),
         "dateTime" => {
@@ -165,28 +151,9 @@ fn compare(kind: &str, operator: &str, a: &Json, b: &Json) -> Option<bool> {
     })
 }
 
-const TEXT: [&str; 6] = [
-    "equals",
-    "not_equals",
-    "contains",
-    "does_not_contain",
-    "starts_with",
-    "ends_with",
-];
-const NUMBER: [&str; 6] = [
-    "equals",
-    "not_equals",
-    "less_than",
-    "greater_than",
-    "less_than_or_equal",
-    "greater_than_or_equal",
-];
-const RELATIVE: [&str; 4] = [
-    "within_last_days",
-    "before_last_days",
-    "within_next_days",
-    "after_next_days",
-];
+const TEXT: [&str; 6] = ["equals", "not_equals", "contains", "does_not_contain", "starts_with", "ends_with"];
+const NUMBER: [&str; 6] = ["equals", "not_equals", "less_than", "greater_than", "less_than_or_equal", "greater_than_or_equal"];
+const RELATIVE: [&str; 4] = ["within_last_days", "before_last_days", "within_next_days", "after_next_days"];
 /// 2024-02-28T00:00Z; everything dated here lies in the eight days after it.
 const BASE: i64 = 1_709_078_400_000;
 
@@ -207,20 +174,12 @@ fn any_date() -> impl Strategy<Value = Json> {
     let offset = one_of(["Z", "", "+01:00", "-05:30"]);
     prop_oneof![
         (1u8..8).prop_map(|day| json!(format!("2024-03-{day:02}"))),
-        (1u8..8, 0u8..24, offset).prop_map(|(day, hour, offset)| json!(format!(
-            "2024-03-{day:02}T{hour:02}:00:00{offset}"
-        ))),
+        (1u8..8, 0u8..24, offset).prop_map(|(day, hour, offset)| json!(format!("2024-03-{day:02}T{hour:02}:00:00{offset}"))),
     ]
 }
 
 fn any_scalar() -> impl Strategy<Value = Json> {
-    prop_oneof![
-        any_number(),
-        any_date(),
-        "[ab]{0,3}".prop_map(Json::from),
-        any::<bool>().prop_map(Json::from),
-        Just(Json::Null)
-    ]
+    prop_oneof![any_number(), any_date(), "[ab]{0,3}".prop_map(Json::from), any::<bool>().prop_map(Json::from), Just(Json::Null)]
 }
 
 fn any_operand() -> impl Strategy<Value = Json> {
@@ -237,26 +196,16 @@ fn any_document() -> impl Strategy<Value = Json> {
 
 fn any_leaf() -> impl Strategy<Value = Json> {
     let literal = prop_oneof![
-        (one_of(TEXT), "[ab]{0,2}")
-            .prop_map(|(op, lit)| json!({"type":"string","operator":op,"value":lit})),
-        (one_of(NUMBER), any_number())
-            .prop_map(|(op, lit)| json!({"type":"float","operator":op,"value":lit})),
-        (one_of(NUMBER), -3i64..3)
-            .prop_map(|(op, lit)| json!({"type":"integer","operator":op,"value":lit})),
-        (
-            one_of(NUMBER),
-            9_007_199_254_740_991i64..9_007_199_254_740_995
-        )
+        (one_of(TEXT), "[ab]{0,2}").prop_map(|(op, lit)| json!({"type":"string","operator":op,"value":lit})),
+        (one_of(NUMBER), any_number()).prop_map(|(op, lit)| json!({"type":"float","operator":op,"value":lit})),
+        (one_of(NUMBER), -3i64..3).prop_map(|(op, lit)| json!({"type":"integer","operator":op,"value":lit})),
+        (one_of(NUMBER), 9_007_199_254_740_991i64..9_007_199_254_740_995)
             .prop_map(|(op, lit)| json!({"type":"integer","operator":op,"value":lit.to_string()})),
         one_of(["true", "false"]).prop_map(|op| json!({"type":"boolean","operator":op})),
         (one_of(["before_date", "after_date", "equals"]), any_date())
             .prop_map(|(op, lit)| json!({"type":"dateTime","operator":op,"value":lit})),
-        (one_of(RELATIVE), 0i64..4)
-            .prop_map(|(op, days)| json!({"type":"dateTime","operator":op,"value":days})),
-        (
-            one_of(["contains", "does_not_contain"]),
-            any_scalar().prop_filter("a literal", |lit| !lit.is_null())
-        )
+        (one_of(RELATIVE), 0i64..4).prop_map(|(op, days)| json!({"type":"dateTime","operator":op,"value":days})),
+        (one_of(["contains", "does_not_contain"]), any_scalar().prop_filter("a literal", |lit| !lit.is_null()))
             .prop_map(|(op, lit)| json!({"type":"array","operator":op,"value":lit})),
         one_of(["exists", "not_exists"]).prop_map(|op| json!({"type":"string","operator":op})),
     ];
@@ -264,28 +213,16 @@ fn any_leaf() -> impl Strategy<Value = Json> {
         one_of(TEXT).prop_map(|op| ("string", op)),
         (one_of(["integer", "float"]), one_of(NUMBER)),
         one_of(["equals", "not_equals"]).prop_map(|op| ("boolean", op)),
-        one_of(["before_date", "after_date", "equals", "not_equals"])
-            .prop_map(|op| ("dateTime", op)),
-        one_of([
-            "contains",
-            "does_not_contain",
-            "contains_any",
-            "contains_none"
-        ])
-        .prop_map(|op| ("array", op)),
+        one_of(["before_date", "after_date", "equals", "not_equals"]).prop_map(|op| ("dateTime", op)),
+        one_of(["contains", "does_not_contain", "contains_any", "contains_none"]).prop_map(|op| ("array", op)),
     ];
     let comparison = (other, "[abc](\\.a)?")
         .prop_map(|((kind, op), key)| json!({"type":kind,"operator":op,"target":"custom_trait","traitKey":key}));
-    (
-        prop_oneof![literal, comparison],
-        "[abc](\\.a)?",
-        any::<bool>(),
-    )
-        .prop_map(|(mut leaf, key, or_missing)| {
-            leaf["property"] = key.into();
-            leaf["orMissing"] = or_missing.into();
-            leaf
-        })
+    (prop_oneof![literal, comparison], "[abc](\\.a)?", any::<bool>()).prop_map(|(mut leaf, key, or_missing)| {
+        leaf["property"] = key.into();
+        leaf["orMissing"] = or_missing.into();
+        leaf
+    })
 }
 
 fn any_condition() -> impl Strategy<Value = Json> {
@@ -299,11 +236,7 @@ fn any_condition() -> impl Strategy<Value = Json> {
 }
 
 fn facts(event: &Json, custom: &Json) -> Docs {
-    Docs {
-        event: Value::from_json(event),
-        custom: Value::from_json(custom),
-        ..Docs::default()
-    }
+    Docs { event: Value::from_json(event), custom: Value::from_json(custom), ..Docs::default() }
 }
 
 proptest! {

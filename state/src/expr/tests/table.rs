@@ -4,12 +4,8 @@ use super::*;
 use serde_json::json;
 
 pub(super) fn holds_at(condition: &Json, event: &Json, now: &str) -> bool {
-    let expr =
-        try_compile(&json!([condition]), EVENT).unwrap_or_else(|issues| panic!("{issues:?}"));
-    let facts = Docs {
-        event: Value::from_json(event),
-        ..Docs::default()
-    };
+    let expr = try_compile(&json!([condition]), EVENT).unwrap_or_else(|issues| panic!("{issues:?}"));
+    let facts = Docs { event: Value::from_json(event), ..Docs::default() };
     let truth = expr.eval(&facts, instant(now));
     assert_eq!(expr.explain(&facts, instant(now)).holds, truth.holds);
     truth.holds
@@ -20,15 +16,8 @@ fn holds(condition: &Json, event: &Json) -> bool {
 }
 
 /// `key type operator value`, with each document and what is expected of it.
-pub(super) fn check(
-    key: &str,
-    data_type: &str,
-    operator: &str,
-    value: Json,
-    cases: &[(Json, bool)],
-) {
-    let condition =
-        json!({"property": key, "type": data_type, "operator": operator, "value": value});
+pub(super) fn check(key: &str, data_type: &str, operator: &str, value: Json, cases: &[(Json, bool)]) {
+    let condition = json!({"property": key, "type": data_type, "operator": operator, "value": value});
     for (event, expect) in cases {
         assert_eq!(holds(&condition, event), *expect, "{condition} on {event}");
     }
@@ -60,13 +49,7 @@ fn t1_a_missing_operand_fails_even_what_is_negative() {
         ("array", "does_not_contain", json!("a")),
         ("dateTime", "after_next_days", json!(1)),
     ] {
-        check(
-            "x",
-            data_type,
-            operator,
-            value,
-            &[(json!({}), false), (json!({"x": {}}), false)],
-        );
+        check("x", data_type, operator, value, &[(json!({}), false), (json!({"x": {}}), false)]);
     }
 }
 
@@ -78,11 +61,7 @@ fn t2_not_exists() {
             data_type,
             "not_exists",
             json!(""),
-            &[
-                (json!({}), true),
-                (json!({"vip": null}), true),
-                (json!({"vip": false}), false),
-            ],
+            &[(json!({}), true), (json!({"vip": null}), true), (json!({"vip": false}), false)],
         );
         check(
             "vip",
@@ -100,45 +79,18 @@ fn t2_not_exists() {
             ],
         );
     }
-    assert!(holds(
-        &json!({"key":"vip","operator":"not_exists"}),
-        &json!({})
-    ));
-    let action = try_compile(
-        &json!([{"source":"custom","key":"vip","type":"boolean","operator":"not_exists"}]),
-        Place::ActionTrait,
-    )
-    .unwrap();
+    assert!(holds(&json!({"key":"vip","operator":"not_exists"}), &json!({})));
+    let action =
+        try_compile(&json!([{"source":"custom","key":"vip","type":"boolean","operator":"not_exists"}]), Place::ActionTrait)
+            .unwrap();
     assert!(action.eval(&NoFacts, Millis(0)).holds);
 }
 
 #[test]
 fn t3_numbers_and_their_look_alikes() {
-    check(
-        "n",
-        "integer",
-        "less_than",
-        json!(5),
-        &[
-            (json!({}), false),
-            (json!({"n": 4}), true),
-            (json!({"n": "4"}), false),
-        ],
-    );
-    check(
-        "n",
-        "integer",
-        "exists",
-        json!(""),
-        &[(json!({"n": "4"}), true)],
-    );
-    check(
-        "n",
-        "float",
-        "less_than",
-        json!("5"),
-        &[(json!({"n": 4.9}), true), (json!({"n": true}), false)],
-    );
+    check("n", "integer", "less_than", json!(5), &[(json!({}), false), (json!({"n": 4}), true), (json!({"n": "4"}), false)]);
+    check("n", "integer", "exists", json!(""), &[(json!({"n": "4"}), true)]);
+    check("n", "float", "less_than", json!("5"), &[(json!({"n": 4.9}), true), (json!({"n": true}), false)]);
 }
 
 #[test]
@@ -148,59 +100,17 @@ fn t4_no_wildcards() {
         "string",
         "contains",
         json!("50%"),
-        &[
-            (json!({"code":"save 50% now"}), true),
-            (json!({"code":"save 500 now"}), false),
-        ],
+        &[(json!({"code":"save 50% now"}), true), (json!({"code":"save 500 now"}), false)],
     );
-    check(
-        "code",
-        "string",
-        "starts_with",
-        json!("a_"),
-        &[
-            (json!({"code":"abc"}), false),
-            (json!({"code":"a_c"}), true),
-        ],
-    );
-    check(
-        "code",
-        "string",
-        "ends_with",
-        json!("_c"),
-        &[
-            (json!({"code":"abc"}), false),
-            (json!({"code":"a_c"}), true),
-        ],
-    );
-    check(
-        "code",
-        "string",
-        "contains",
-        json!(""),
-        &[(json!({"code":""}), true), (json!({}), false)],
-    );
-    check(
-        "code",
-        "string",
-        "equals",
-        json!("é"),
-        &[
-            (json!({"code":"e\u{301}"}), false),
-            (json!({"code":" é"}), false),
-        ],
-    );
+    check("code", "string", "starts_with", json!("a_"), &[(json!({"code":"abc"}), false), (json!({"code":"a_c"}), true)]);
+    check("code", "string", "ends_with", json!("_c"), &[(json!({"code":"abc"}), false), (json!({"code":"a_c"}), true)]);
+    check("code", "string", "contains", json!(""), &[(json!({"code":""}), true), (json!({}), false)]);
+    check("code", "string", "equals", json!("é"), &[(json!({"code":"e\u{301}"}), false), (json!({"code":" é"}), false)]);
 }
 
 #[test]
 fn t5_case() {
-    check(
-        "size",
-        "string",
-        "equals",
-        json!("XL"),
-        &[(json!({"size":"xl"}), false), (json!({"size":"XL"}), true)],
-    );
+    check("size", "string", "equals", json!("XL"), &[(json!({"size":"xl"}), false), (json!({"size":"XL"}), true)]);
     for (operator, literal, text, expect) in [
         ("equals", "XL", "xl", true),
         ("not_equals", "XL", "xl", false),
@@ -213,11 +123,7 @@ fn t5_case() {
         ("equals", "strasse", "straße", false),
     ] {
         let condition = json!({"property":"size","type":"string","operator":operator,"value":literal,"ignoreCase":true});
-        assert_eq!(
-            holds(&condition, &json!({"size": text})),
-            expect,
-            "{condition} on {text}"
-        );
+        assert_eq!(holds(&condition, &json!({"size": text})), expect, "{condition} on {text}");
         let compared = json!({"key":"size","dataType":"string","operator":operator,"target":"custom_trait","traitKey":"s","ignoreCase":true});
         let expr = try_compile(&json!([compared]), EVENT).unwrap();
         let facts = Docs {
@@ -225,24 +131,12 @@ fn t5_case() {
             custom: Value::from_json(&json!({"s": literal})),
             ..Docs::default()
         };
-        assert_eq!(
-            expr.eval(&facts, Millis(0)).holds,
-            expect,
-            "{compared} on {text}"
-        );
+        assert_eq!(expr.eval(&facts, Millis(0)).holds, expect, "{compared} on {text}");
     }
     let compared = json!([{"key":"size","dataType":"string","operator":"contains","target":"custom_trait","traitKey":"s"}]);
-    let facts = Docs {
-        event: Value::from_json(&json!({"size": "xl"})),
-        custom: Value::from_json(&json!({"s": "X"})),
-        ..Docs::default()
-    };
-    assert!(
-        !try_compile(&compared, EVENT)
-            .unwrap()
-            .eval(&facts, Millis(0))
-            .holds
-    );
+    let facts =
+        Docs { event: Value::from_json(&json!({"size": "xl"})), custom: Value::from_json(&json!({"s": "X"})), ..Docs::default() };
+    assert!(!try_compile(&compared, EVENT).unwrap().eval(&facts, Millis(0)).holds);
 }
 
 #[test]
@@ -260,51 +154,22 @@ fn t6_integers_beyond_2_to_53() {
             ],
         );
     }
-    check(
-        "n",
-        "float",
-        "greater_than",
-        json!(9_007_199_254_740_992.0),
-        &[(json!({"n": 9_007_199_254_740_993_i64}), true)],
-    );
+    check("n", "float", "greater_than", json!(9_007_199_254_740_992.0), &[(json!({"n": 9_007_199_254_740_993_i64}), true)]);
 }
 
 #[test]
 fn t7_whole_numbers() {
-    for literal in [
-        json!(3),
-        json!(3.0),
-        json!("3"),
-        json!("+3"),
-        json!("3.0"),
-        json!(" 3 "),
-    ] {
+    for literal in [json!(3), json!(3.0), json!("3"), json!("+3"), json!("3.0"), json!(" 3 ")] {
         check(
             "n",
             "integer",
             "equals",
             literal,
-            &[
-                (json!({"n": 3}), true),
-                (json!({"n": 3.0}), true),
-                (json!({"n": 3.5}), false),
-            ],
+            &[(json!({"n": 3}), true), (json!({"n": 3.0}), true), (json!({"n": 3.5}), false)],
         );
     }
-    check(
-        "n",
-        "integer",
-        "not_equals",
-        json!(3),
-        &[(json!({"n": 3.5}), false), (json!({"n": 4}), true)],
-    );
-    check(
-        "n",
-        "float",
-        "equals",
-        json!("3.5"),
-        &[(json!({"n": 3.5}), true), (json!({"n": 3}), false)],
-    );
+    check("n", "integer", "not_equals", json!(3), &[(json!({"n": 3.5}), false), (json!({"n": 4}), true)]);
+    check("n", "float", "equals", json!("3.5"), &[(json!({"n": 3.5}), true), (json!({"n": 3}), false)]);
 }
 
 #[test]
@@ -320,23 +185,13 @@ fn t11_elements_are_typed() {
         (json!("true"), false),
         (json!("a\"b"), true),
     ] {
-        check(
-            "a",
-            "array",
-            "contains",
-            literal.clone(),
-            &[(list.clone(), expect)],
-        );
+        check("a", "array", "contains", literal.clone(), &[(list.clone(), expect)]);
         check(
             "a",
             "array",
             "does_not_contain",
             literal,
-            &[
-                (list.clone(), !expect),
-                (json!({"a": []}), true),
-                (json!({"a": "x"}), false),
-            ],
+            &[(list.clone(), !expect), (json!({"a": []}), true), (json!({"a": "x"}), false)],
         );
     }
 }
@@ -348,25 +203,8 @@ fn t15_paths() {
         "integer",
         "equals",
         json!(1),
-        &[
-            (json!({"a":{"b":1}}), true),
-            (json!({"a.b":1}), false),
-            (json!({"a":[{"b":1}]}), false),
-            (json!({"a":"b"}), false),
-        ],
+        &[(json!({"a":{"b":1}}), true), (json!({"a.b":1}), false), (json!({"a":[{"b":1}]}), false), (json!({"a":"b"}), false)],
     );
-    check(
-        "a\\.b",
-        "integer",
-        "equals",
-        json!(1),
-        &[(json!({"a.b":1}), true), (json!({"a":{"b":1}}), false)],
-    );
-    check(
-        "a.0",
-        "integer",
-        "exists",
-        json!(""),
-        &[(json!({"a":[1]}), false)],
-    );
+    check("a\\.b", "integer", "equals", json!(1), &[(json!({"a.b":1}), true), (json!({"a":{"b":1}}), false)]);
+    check("a.0", "integer", "exists", json!(""), &[(json!({"a":[1]}), false)]);
 }

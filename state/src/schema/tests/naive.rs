@@ -9,21 +9,11 @@ use std::collections::BTreeSet;
 type Errors = BTreeSet<(String, &'static str)>;
 
 /// The stored form of an object, and what is wrong with it.
-fn object(
-    nodes: &[Node],
-    json: &Json,
-    name: &str,
-    unknown: UnknownKeys,
-    errors: &mut Errors,
-) -> Json {
+fn object(nodes: &[Node], json: &Json, name: &str, unknown: UnknownKeys, errors: &mut Errors) -> Json {
     let mut stored = serde_json::Map::new();
     let document = json.as_object().unwrap();
     let named = |key: &str| {
-        if name.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{name}.{key}")
-        }
+        if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") }
     };
     for node in nodes {
         let key = node.properties.key.as_str();
@@ -57,21 +47,14 @@ fn object(
     stored.into()
 }
 
-fn field(
-    node: &Node,
-    value: &Json,
-    name: &str,
-    unknown: UnknownKeys,
-    errors: &mut Errors,
-) -> Option<Json> {
+fn field(node: &Node, value: &Json, name: &str, unknown: UnknownKeys, errors: &mut Errors) -> Option<Json> {
     let kind = node.data_type().unwrap();
     let text = match value {
         Json::String(text) => Some(text.clone()),
         Json::Bool(flag) => Some(flag.to_string()),
-        Json::Number(number) => Some(number.as_i64().map_or_else(
-            || (number.as_f64().unwrap() + 0.0).to_string(),
-            |int| int.to_string(),
-        )),
+        Json::Number(number) => {
+            Some(number.as_i64().map_or_else(|| (number.as_f64().unwrap() + 0.0).to_string(), |int| int.to_string()))
+        }
         _ => None,
     };
     let wrong = |errors: &mut Errors, rule| {
@@ -85,14 +68,7 @@ fn field(
     {
         return wrong(errors, "pattern");
     }
-    let whole = |value: &Json| {
-        value.as_i64().or_else(|| {
-            value
-                .as_f64()
-                .filter(|f| f.fract() == 0.0)
-                .map(|f| f as i64)
-        })
-    };
+    let whole = |value: &Json| value.as_i64().or_else(|| value.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64));
     let cast = match kind {
         DataType::String => text.map(Json::from),
         DataType::Integer => match value {
@@ -100,10 +76,9 @@ fn field(
             other => whole(other).map(Json::from),
         },
         DataType::Float => match value {
-            Json::String(text) => serde_json::from_str::<serde_json::Number>(text)
-                .ok()
-                .filter(|_| text.trim() == text)
-                .map(Json::from),
+            Json::String(text) => {
+                serde_json::from_str::<serde_json::Number>(text).ok().filter(|_| text.trim() == text).map(Json::from)
+            }
             other => other.is_number().then(|| other.clone()),
         },
         DataType::Boolean => match value {
@@ -121,9 +96,7 @@ fn field(
         },
         DataType::DateTime => match value {
             Json::String(text) => parse_instant(text, &berlin()).map(DateTimeLit::start),
-            other => whole(other)
-                .filter(|_| other.is_number())
-                .and_then(crate::time::from_epoch),
+            other => whole(other).filter(|_| other.is_number()).and_then(crate::time::from_epoch),
         }
         .map(|t| json!(format_instant(t).as_str())),
         DataType::Array => match (value, &node.properties.items) {
@@ -159,29 +132,22 @@ fn field(
             None
         }
     };
-    if cast.is_none() {
-        wrong(errors, "type")
-    } else {
-        cast
-    }
+    if cast.is_none() { wrong(errors, "type") } else { cast }
 }
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
 fn any_node(depth: u32) -> BoxedStrategy<Json> {
-    let types = prop::sample::select(vec![
-        "string", "integer", "float", "boolean", "dateTime", "array", "object",
-    ]);
+    let types = prop::sample::select(vec!["string", "integer", "float", "boolean", "dateTime", "array", "object"]);
     let pattern = prop_oneof![3 => Just(""), 1 => Just("[1t]"), 1 => Just("^.{1,3}$")];
-    let leaf = (types, pattern, any::<bool>()).prop_map(|(data_type, pattern, required)| {
-        json!({"properties":{"type":data_type,"pattern":pattern,"isRequired":required}})
-    });
+    let leaf = (types, pattern, any::<bool>()).prop_map(
+        |(data_type, pattern, required)| json!({"properties":{"type":data_type,"pattern":pattern,"isRequired":required}}),
+    );
     if depth == 0 {
         return leaf.boxed();
     }
-    let list = (any_node(depth - 1), any::<bool>()).prop_map(|(items, required)| {
-        json!({"properties":{"type":"array","isRequired":required,"items":items}})
-    });
+    let list = (any_node(depth - 1), any::<bool>())
+        .prop_map(|(items, required)| json!({"properties":{"type":"array","isRequired":required,"items":items}}));
     let parent = (any_level(depth - 1), any::<bool>())
         .prop_map(|(children, required)| json!({"properties":{"type":"object","isRequired":required},"children":children}));
     prop_oneof![4 => leaf, 1 => list, 2 => parent].boxed()
@@ -223,16 +189,12 @@ fn any_json() -> impl Strategy<Value = Json> {
         Just(Json::Null),
     ];
     leaf.prop_recursive(3, 12, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3).prop_map(Json::from),
-            any_object(inner),
-        ]
+        prop_oneof![prop::collection::vec(inner.clone(), 0..3).prop_map(Json::from), any_object(inner),]
     })
 }
 
 fn any_object(inner: impl Strategy<Value = Json>) -> impl Strategy<Value = Json> {
-    prop::collection::btree_map(prop::sample::select(KEYS.to_vec()), inner, 0..4)
-        .prop_map(|map| json!(map))
+    prop::collection::btree_map(prop::sample::select(KEYS.to_vec()), inner, 0..4).prop_map(|map| json!(map))
 }
 
 /// A document that mostly fits: for each declared key a value of about the declared type.

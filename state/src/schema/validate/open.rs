@@ -70,10 +70,7 @@ impl<'de> Visitor<'de> for OpenSeed<'_, '_> {
 }
 
 /// Reads an object as it came.
-pub(super) fn open_map<'de, A: MapAccess<'de>>(
-    mut map: A,
-    run: &mut Run<'_>,
-) -> Result<Value, A::Error> {
+pub(super) fn open_map<'de, A: MapAccess<'de>>(mut map: A, run: &mut Run<'_>) -> Result<Value, A::Error> {
     run.enter()?;
     let mut entries = Vec::new();
     while let Some(key) = map.next_key::<CompactString>()? {

@@ -21,8 +21,7 @@ impl<'de> DeserializeSeed<'de> for Root<'_, '_> {
 
 impl Root<'_, '_> {
     fn no_object(self) {
-        self.run
-            .wrong("", "type", || "the document is not an object".into());
+        self.run.wrong("", "type", || "the document is not an object".into());
     }
 }
 

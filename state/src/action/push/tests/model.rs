@@ -23,11 +23,7 @@ enum Step {
 
 fn an_action() -> impl Strategy<Value = Json> {
     let slot = prop::sample::select(vec!["", "hero", "foot"]);
-    let cap = prop::option::of((
-        prop::sample::select(vec!["shown", "accepted", "hidden"]),
-        0_i64..3,
-        0_i64..4,
-    ));
+    let cap = prop::option::of((prop::sample::select(vec!["shown", "accepted", "hidden"]), 0_i64..3, 0_i64..4));
     let audience = prop::option::of(prop::sample::select(vec!["buyers", "vips"]));
     (slot, cap, audience, 0_i64..3, any::<bool>(), any::<bool>(), 0_u8..3, any::<bool>()).prop_map(
         |(slot, cap, audience, priority, paged, rich, hours, tagged)| {
@@ -55,12 +51,7 @@ fn an_action() -> impl Strategy<Value = Json> {
 }
 
 fn a_step() -> impl Strategy<Value = Step> {
-    let reaction = prop::sample::select(vec![
-        Reaction::Shown,
-        Reaction::Hidden,
-        Reaction::Declined,
-        Reaction::Accepted,
-    ]);
+    let reaction = prop::sample::select(vec![Reaction::Shown, Reaction::Hidden, Reaction::Declined, Reaction::Accepted]);
     prop_oneof![
         (0_u32..2).prop_map(Step::Audience),
         (0_i64..4).prop_map(Step::Revenue),
@@ -68,8 +59,7 @@ fn a_step() -> impl Strategy<Value = Step> {
         (0_u32..5, reaction).prop_map(|(slot, reaction)| Step::React(slot, reaction)),
         (0_u32..5, an_action()).prop_map(|(slot, json)| Step::Config(slot, Box::new(json))),
         (0_u32..5).prop_map(Step::Delete),
-        (0_u8..3, any::<bool>(), prop::option::of(0_u8..3))
-            .prop_map(|(n, tagged, page)| Step::Subscribe(n, tagged, page)),
+        (0_u8..3, any::<bool>(), prop::option::of(0_u8..3)).prop_map(|(n, tagged, page)| Step::Subscribe(n, tagged, page)),
         (0_u8..3).prop_map(Step::Unsubscribe),
         (1_i64..300).prop_map(|minutes| Step::Pass(minutes * 60_000)),
         Just(Step::Nothing),
@@ -94,41 +84,20 @@ impl Client {
     fn apply(&mut self, ops: &[PushOp]) {
         for op in ops {
             match op {
-                PushOp::Enter {
-                    slot,
-                    subs,
-                    action,
-                    first,
-                } => {
-                    assert_eq!(
-                        *first,
-                        self.begun.insert(action.delivery_id),
-                        "one delivered per delivery"
-                    );
+                PushOp::Enter { slot, subs, action, first } => {
+                    assert_eq!(*first, self.begun.insert(action.delivery_id), "one delivered per delivery");
                     for sub in subs {
-                        self.shown
-                            .insert((sub.to_string(), slot.0), action.delivery_id);
+                        self.shown.insert((sub.to_string(), slot.0), action.delivery_id);
                     }
                 }
                 PushOp::Update { slot, subs, action } => {
                     for sub in subs {
-                        assert_eq!(
-                            self.shown.get(&(sub.to_string(), slot.0)),
-                            Some(&action.delivery_id)
-                        );
+                        assert_eq!(self.shown.get(&(sub.to_string(), slot.0)), Some(&action.delivery_id));
                     }
                 }
-                PushOp::Revoke {
-                    slot,
-                    subs,
-                    delivery_id,
-                    ..
-                } => {
+                PushOp::Revoke { slot, subs, delivery_id, .. } => {
                     for sub in subs {
-                        assert_eq!(
-                            self.shown.remove(&(sub.to_string(), slot.0)),
-                            Some(*delivery_id)
-                        );
+                        assert_eq!(self.shown.remove(&(sub.to_string(), slot.0)), Some(*delivery_id));
                     }
                 }
             }
@@ -178,20 +147,9 @@ impl Model {
 }
 
 /// Applies one step to the stage; returns which actions its input can have touched.
-fn apply(
-    stage: &mut Stage,
-    client: &mut Client,
-    model: &mut Model,
-    step: &Step,
-) -> (Cause, Vec<ActionSlot>) {
+fn apply(stage: &mut Stage, client: &mut Client, model: &mut Model, step: &Step) -> (Cause, Vec<ActionSlot>) {
     let that = |keep: &dyn Fn(&ActionDef) -> bool, stage: &Stage| {
-        stage
-            .shelf
-            .defs
-            .iter()
-            .filter(|(_, (_, def))| keep(def))
-            .map(|(slot, _)| *slot)
-            .collect::<Vec<_>>()
+        stage.shelf.defs.iter().filter(|(_, (_, def))| keep(def)).map(|(slot, _)| *slot).collect::<Vec<_>>()
     };
     match step {
         Step::Audience(n) => {
@@ -202,10 +160,7 @@ fn apply(
             } else {
                 members.push(audience)
             }
-            (
-                Cause::Audience,
-                that(&|def| def.audiences.contains(&Some(audience)), stage),
-            )
+            (Cause::Audience, that(&|def| def.audiences.contains(&Some(audience)), stage))
         }
         Step::Revenue(n) => {
             stage.person.computed.insert("revenue", (*n).into());
@@ -247,30 +202,10 @@ fn apply(
         }
         Step::Subscribe(n, tagged, own) => {
             let name = format!("s{n}");
-            let filter = Filter {
-                tags: if *tagged { vec!["t".into()] } else { vec![] },
-                ..Filter::default()
-            };
-            let Stage {
-                shelf,
-                person,
-                totals,
-                live,
-                now,
-                minted,
-                ..
-            } = stage;
-            let world = World {
-                actions: shelf,
-                person,
-                totals,
-                now: *now,
-            };
-            let sub = Subscription {
-                sub: name.as_str().into(),
-                filter,
-                context: own.map(page),
-            };
+            let filter = Filter { tags: if *tagged { vec!["t".into()] } else { vec![] }, ..Filter::default() };
+            let Stage { shelf, person, totals, live, now, minted, .. } = stage;
+            let world = World { actions: shelf, person, totals, now: *now };
+            let sub = Subscription { sub: name.as_str().into(), filter, context: own.map(page) };
             let offered = live.subscribe(sub, &world, &mut || {
                 *minted += 1;
                 *minted
@@ -279,9 +214,7 @@ fn apply(
             model.closed.retain(|(sub, _)| *sub != name);
             for offer in offered.unwrap() {
                 assert_eq!(offer.first, client.begun.insert(offer.action.delivery_id));
-                client
-                    .shown
-                    .insert((name.clone(), offer.slot.0), offer.action.delivery_id);
+                client.shown.insert((name.clone(), offer.slot.0), offer.action.delivery_id);
             }
             (Cause::Config, vec![])
         }
@@ -296,50 +229,18 @@ fn apply(
     }
 }
 
-fn look(
-    stage: &mut Stage,
-    client: &mut Client,
-    model: &mut Model,
-    cause: Cause,
-    touched: &[ActionSlot],
-) {
-    let ops = stage.input(&Input {
-        cause,
-        candidates: Candidates::These(touched),
-        event: None,
-    });
-    let entered = ops
-        .iter()
-        .position(|op| !matches!(op, PushOp::Revoke { .. }))
-        .unwrap_or(ops.len());
-    assert!(
-        !ops[entered..]
-            .iter()
-            .any(|op| matches!(op, PushOp::Revoke { .. })),
-        "what is taken back goes first"
-    );
+fn look(stage: &mut Stage, client: &mut Client, model: &mut Model, cause: Cause, touched: &[ActionSlot]) {
+    let ops = stage.input(&Input { cause, candidates: Candidates::These(touched), event: None });
+    let entered = ops.iter().position(|op| !matches!(op, PushOp::Revoke { .. })).unwrap_or(ops.len());
+    assert!(!ops[entered..].iter().any(|op| matches!(op, PushOp::Revoke { .. })), "what is taken back goes first");
     client.apply(&ops);
     let live: BTreeSet<_> = client.shown.keys().cloned().collect();
     assert_eq!(live, model.expect(stage));
-    let world = World {
-        actions: &stage.shelf,
-        person: &stage.person,
-        totals: &stage.totals,
-        now: stage.now,
-    };
+    let world = World { actions: &stage.shelf, person: &stage.person, totals: &stage.totals, now: stage.now };
     for sub in stage.live.subscriptions() {
-        let held: Vec<_> = stage
-            .live
-            .holdings(&sub.sub, &world)
-            .iter()
-            .map(|held| held.delivery_id)
-            .collect();
-        let shown: BTreeSet<_> = client
-            .shown
-            .iter()
-            .filter(|((name, _), _)| *name == sub.sub.as_str())
-            .map(|(_, id)| *id)
-            .collect();
+        let held: Vec<_> = stage.live.holdings(&sub.sub, &world).iter().map(|held| held.delivery_id).collect();
+        let shown: BTreeSet<_> =
+            client.shown.iter().filter(|((name, _), _)| *name == sub.sub.as_str()).map(|(_, id)| *id).collect();
         assert_eq!(held.iter().copied().collect::<BTreeSet<_>>(), shown);
     }
 }
