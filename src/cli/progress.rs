@@ -20,7 +20,8 @@ impl Progress {
     #[must_use]
     pub(super) fn new(what: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(0).with_style(style).with_message(what)
         });
         Self { what, bar, said: Mutex::new(Instant::now()) }

@@ -61,13 +61,17 @@ pub(super) async fn start(config: Config, catalog: Option<&str>, fault: Option<&
     storage::layout::check(&dir).map_err(|e| Failure::new(Failure::DATA, e))?;
     telemetry::metrics::install();
     // Bound before recovery, so that probes are answered while it runs and a taken port is found out first.
-    let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let listener =
+        TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let address = listener.local_addr()?;
     let engine = open(&dir, &config, fault)?;
     if let Some(document) = catalog {
         let applied = engine.apply_catalog(document).map_err(|issues| {
             let lines: Vec<String> = issues.iter().map(|i| format!("  {}: {} ({})", i.pointer, i.message, i.code)).collect();
-            Failure::new(Failure::CONFIG, anyhow!("the catalog has {} problem(s); nothing was applied:\n{}", lines.len(), lines.join("\n")))
+            Failure::new(
+                Failure::CONFIG,
+                anyhow!("the catalog has {} problem(s); nothing was applied:\n{}", lines.len(), lines.join("\n")),
+            )
         })?;
         tracing::info!(version = applied.version, changed = applied.changed, "catalog");
     }

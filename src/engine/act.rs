@@ -84,7 +84,14 @@ impl Engine {
 
     /// The delivery is over where the person dealt with it: on the connection that says so, and wherever
     /// that very delivery is live. Without either it is over everywhere. Other tabs are decided as usual.
-    fn close_delivery(&self, profile: &Profile, action: ActionSlot, reaction: Reaction, session: Option<u64>, delivery: Option<u128>) {
+    fn close_delivery(
+        &self,
+        profile: &Profile,
+        action: ActionSlot,
+        reaction: Reaction,
+        session: Option<u64>,
+        delivery: Option<u128>,
+    ) {
         for holder in self.hub.of(profile.core.id) {
             let mut inner = holder.lock();
             let named = delivery.is_some() && inner.live.delivery(action) == delivery;
@@ -95,7 +102,14 @@ impl Engine {
     }
 
     /// Writes one `delivered` reaction; a repeat of `once` within the dedupe window writes none.
-    pub(super) fn record_delivered(&self, channel: ChannelSlot, user_id: &str, action: ActionSlot, delivery: u128, once: Option<String>) {
+    pub(super) fn record_delivered(
+        &self,
+        channel: ChannelSlot,
+        user_id: &str,
+        action: ActionSlot,
+        delivery: u128,
+        once: Option<String>,
+    ) {
         // Nobody waits for this one; a full disk refuses it like anything else.
         if self.writable().is_err() {
             return;
@@ -116,7 +130,14 @@ impl Engine {
             let mut changes = Changes::default();
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
             let test = action.def.state == State::Staging;
-            let reacted = Reacted { action: action.slot, reaction: Reaction::Delivered, channel, delivery: Some(delivery), test, properties: None };
+            let reacted = Reacted {
+                action: action.slot,
+                reaction: Reaction::Delivered,
+                channel,
+                delivery: Some(delivery),
+                test,
+                properties: None,
+            };
             let draft = Draft { t: at, at, user_id: user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
             let (_, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, action, None, &mut changes);
             self.after(&plan, &shared, &mut profile, &changes);
@@ -150,7 +171,14 @@ impl Engine {
     ) -> Result<(bool, Option<Reservation>), Rejection> {
         let context = self.act_context(plan, caller, input);
         let person = ProfilePerson(ProfileFacts::of(plan, profile));
-        let view = View { action: action.slot, channel: caller.channel, now, person: &person, context: Some(&context), totals: &self.totals };
+        let view = View {
+            action: action.slot,
+            channel: caller.channel,
+            now,
+            person: &person,
+            context: Some(&context),
+            totals: &self.totals,
+        };
         let proof = Proof {
             delivered: profile.core.caps.get(action.slot.0).is_some_and(|c| c.total(Reaction::Delivered, &[]) > 0),
             valid_at: delivery.and_then(|delivery| self.valid_at(profile, action.slot, delivery, now)),

@@ -111,7 +111,12 @@ impl Engine {
         taken.push(Taken { shared, entries });
     }
 
-    fn write_batch(&self, batch: &mut CheckpointBatch, taken: &mut Vec<Taken>, report: &mut Report) -> Result<(), storage::Error> {
+    fn write_batch(
+        &self,
+        batch: &mut CheckpointBatch,
+        taken: &mut Vec<Taken>,
+        report: &mut Report,
+    ) -> Result<(), storage::Error> {
         if taken.is_empty() {
             return Ok(());
         }

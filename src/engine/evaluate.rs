@@ -188,7 +188,9 @@ impl Engine {
         self.stats.pushes.fetch_add(1, Ordering::Relaxed);
         m::actions_due(usize::from(matches!(op, PushOp::Enter { .. })));
         inner.queue(match op {
-            PushOp::Enter { slot, subs, action, first } => PushFrame::Action { seq, subs: names(&subs), cause, action, slot, first },
+            PushOp::Enter { slot, subs, action, first } => {
+                PushFrame::Action { seq, subs: names(&subs), cause, action, slot, first }
+            }
             // What an action says comes from traits, so that is why it says something else now.
             PushOp::Update { slot, subs, action } => {
                 PushFrame::Action { seq, subs: names(&subs), cause: Cause::Trait, action, slot, first: false }

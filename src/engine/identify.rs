@@ -95,7 +95,14 @@ impl Engine {
     }
 
     /// One attempt; `None` when another merge got in between.
-    fn try_identify(&self, plan: &Plan, caller: &Caller, input: &IdentifyInput<'_>, t: Millis, at: Millis) -> Result<Option<Identified>, Rejection> {
+    fn try_identify(
+        &self,
+        plan: &Plan,
+        caller: &Caller,
+        input: &IdentifyInput<'_>,
+        t: Millis,
+        at: Millis,
+    ) -> Result<Option<Identified>, Rejection> {
         // Refused before anything exists: a rejected identify makes no profile.
         if input.traits.is_some() && plan.custom_schema().is_none() && !plan.traits_without_schema() {
             let reject = Reject::identify(caller, input, at);
@@ -128,10 +135,14 @@ impl Engine {
             return Ok(Some(self.repeated(input, first.seq)));
         }
         let decision = decide(&guards, &owners, input);
-        let total: usize = guards[0].core.identities.len() + decision.absorb.iter().map(|&i| guards[i].core.identities.len()).sum::<usize>();
+        let total: usize =
+            guards[0].core.identities.len() + decision.absorb.iter().map(|&i| guards[i].core.identities.len()).sum::<usize>();
         let added = usize::from(guards[0].identity(caller.channel, input.user_id).is_none()) + decision.adopt.len();
         if total + added > IDENTITIES_MAX {
-            return Err(Rejection::new("identity_limit", format!("the profile would have more than {IDENTITIES_MAX} identities")));
+            return Err(Rejection::new(
+                "identity_limit",
+                format!("the profile would have more than {IDENTITIES_MAX} identities"),
+            ));
         }
         for id in &decision.adopt {
             if self.store.link(id, guards[0].core.id).is_err() {
@@ -142,19 +153,35 @@ impl Engine {
         Ok(Some(self.merge_and_commit(plan, &handles, guards, decision, input, outcome, t, at)))
     }
 
-    fn check_traits(&self, plan: &Plan, caller: &Caller, input: &IdentifyInput<'_>, traits: &str, at: Millis) -> Result<Props, Rejection> {
+    fn check_traits(
+        &self,
+        plan: &Plan,
+        caller: &Caller,
+        input: &IdentifyInput<'_>,
+        traits: &str,
+        at: Millis,
+    ) -> Result<Props, Rejection> {
         let checked = match plan.custom_schema() {
             Some(schema) => schema.validate(traits, &plan.zone),
             None => plan.open_schema().validate_as(traits, &plan.zone, UnknownKeys::Open),
         };
         checked.map_err(|errors| {
             self.invalid.record(self, plan, &Reject::identify(caller, input, at), "traits", 0, &errors);
-            Rejection::new("traits_invalid", format!("{} trait(s) do not fit their definition", errors.len())).with_details(errors)
+            Rejection::new("traits_invalid", format!("{} trait(s) do not fit their definition", errors.len()))
+                .with_details(errors)
         })
     }
 
     /// What the leader's identities and custom traits become.
-    fn outcome(&self, plan: &Plan, caller: &Caller, input: &IdentifyInput<'_>, guards: &[MutexGuard<'_, Profile>], decision: &Decision, at: Millis) -> Result<Outcome, Rejection> {
+    fn outcome(
+        &self,
+        plan: &Plan,
+        caller: &Caller,
+        input: &IdentifyInput<'_>,
+        guards: &[MutexGuard<'_, Profile>],
+        decision: &Decision,
+        at: Millis,
+    ) -> Result<Outcome, Rejection> {
         let leader = &guards[0];
         let anonymous = |user_id: &str| Identity {
             channel: caller.channel,

@@ -59,7 +59,16 @@ impl Rejected for RejectedIdentify<'_> {
 }
 
 #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
-fn blank(plan: &Plan, caller: &Caller, at: Millis, name: &str, user_id: &str, message_id: Option<&str>, properties: Option<&str>, context: Option<&str>) -> Invalid {
+fn blank(
+    plan: &Plan,
+    caller: &Caller,
+    at: Millis,
+    name: &str,
+    user_id: &str,
+    message_id: Option<&str>,
+    properties: Option<&str>,
+    context: Option<&str>,
+) -> Invalid {
     Invalid {
         id: mint(),
         kind: "".into(),
@@ -77,7 +86,15 @@ fn blank(plan: &Plan, caller: &Caller, at: Millis, name: &str, user_id: &str, me
 
 impl InvalidLog {
     /// Journals and keeps one record.
-    pub(super) fn record(&self, engine: &Engine, plan: &Plan, rejected: &impl Rejected, kind: &str, version: u32, errors: &[FieldError]) {
+    pub(super) fn record(
+        &self,
+        engine: &Engine,
+        plan: &Plan,
+        rejected: &impl Rejected,
+        kind: &str,
+        version: u32,
+        errors: &[FieldError],
+    ) {
         let errors = errors.iter().map(|e| (e.path.to_string(), e.rule.into(), e.message.to_string())).collect();
         let record = Invalid { kind: kind.into(), version, errors, ..rejected.record(plan) };
         engine.journal.append_with(|_, out| command::encode(&Command::Invalid(record.clone()), out));

@@ -49,7 +49,8 @@ impl Engine {
             break (live.poll(&filter, Some(&context), &world, &mut mint), profile.core.id, context_invalid);
         };
         for offer in &offered {
-            let once = input.session_id.map(|session| format!("delivered/{profile_id}/{}/{}/{session}", offer.slot.0, caller.channel.0));
+            let once =
+                input.session_id.map(|session| format!("delivered/{profile_id}/{}/{}/{session}", offer.slot.0, caller.channel.0));
             self.record_delivered(caller.channel, input.user_id, offer.slot, offer.action.delivery_id, once);
         }
         let actions = offered.into_iter().map(|offer| offer.action).collect();

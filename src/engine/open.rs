@@ -21,7 +21,7 @@ use lodestone_state::store::Store;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// How the engine is run.
@@ -96,7 +96,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed on disk then.
-    pub fn open(dir: &Path, options: Options, clock: Arc<dyn Clock>, progress: &dyn Fn(Progress)) -> Result<Arc<Self>, OpenError> {
+    pub fn open(
+        dir: &Path,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        progress: &dyn Fn(Progress),
+    ) -> Result<Arc<Self>, OpenError> {
         let began = Instant::now();
         let disk = Arc::new(storage::Store::open(&dir.join("store"), &options.storage)?);
         let plan = load_plan(&disk)?;
@@ -200,7 +205,11 @@ impl Engine {
     }
 
     /// Takes the profiles that a merge absorbs out of the store.
-    fn take_followers(&self, leader: lodestone_state::ids::ProfileId, absorbed: &[lodestone_state::ids::ProfileId]) -> Vec<Profile> {
+    fn take_followers(
+        &self,
+        leader: lodestone_state::ids::ProfileId,
+        absorbed: &[lodestone_state::ids::ProfileId],
+    ) -> Vec<Profile> {
         let mut followers = Vec::new();
         for id in absorbed {
             let Some(shared) = self.store.get(*id) else { continue };
@@ -226,7 +235,12 @@ fn load_plan(disk: &storage::Store) -> Result<Plan, OpenError> {
     Plan::compile(Arc::new(catalog)).map_err(|issues| value_error("catalog", format!("{issues:?}")))
 }
 
-fn load_profiles(disk: &storage::Store, store: &Store, members: &members::Members, progress: &dyn Fn(Progress)) -> Result<(), OpenError> {
+fn load_profiles(
+    disk: &storage::Store,
+    store: &Store,
+    members: &members::Members,
+    progress: &dyn Fn(Progress),
+) -> Result<(), OpenError> {
     let (about, mut loaded) = (disk.profiles_estimate()?, 0_u64);
     let mut broken = None;
     disk.load_profiles(|_, bytes| {

@@ -59,7 +59,8 @@ impl Engine {
     pub fn audience_json(&self, key: &str) -> Option<Value> {
         let plan = self.plan.load();
         let audience = plan.audience_by_key(key)?;
-        let definition = plan.catalog.definitions(Kind::Audience).get(audience.slot.index()).map_or(Value::Null, Definition::json);
+        let definition =
+            plan.catalog.definitions(Kind::Audience).get(audience.slot.index()).map_or(Value::Null, Definition::json);
         let (done, of) = self.backfill_progress();
         let state = if done < of { json!({"name": "building", "done": done, "of": of}) } else { json!({"name": "live"}) };
         Some(json!({
@@ -83,12 +84,15 @@ impl Engine {
         let mut status = self.public_status_json();
         if let Some(map) = status.as_object_mut() {
             map.insert("organization".into(), json!({"name": plan.organization_name(), "timezone": plan.zone.name()}));
-            map.insert("definitions".into(), json!({
-                "events": plan.events.iter().flatten().count(),
-                "computedTraits": plan.traits.iter().flatten().count(),
-                "audiences": plan.audiences.iter().flatten().count(),
-                "actions": plan.actions.iter().flatten().count(),
-            }));
+            map.insert(
+                "definitions".into(),
+                json!({
+                    "events": plan.events.iter().flatten().count(),
+                    "computedTraits": plan.traits.iter().flatten().count(),
+                    "audiences": plan.audiences.iter().flatten().count(),
+                    "actions": plan.actions.iter().flatten().count(),
+                }),
+            );
             map.insert("identities".into(), json!(self.store.identities_len()));
             map.insert("timers".into(), json!(self.timers.len()));
             map.insert("dedupeInMemory".into(), json!(self.dedupe.len()));
@@ -129,7 +133,11 @@ impl Engine {
         let checks = vec![
             ("recovered", true, format!("{} profiles", self.store.len())),
             ("journal", failed.is_none(), failed.unwrap_or_else(|| "writable".into())),
-            ("disk", self.journal.writable(), if self.journal.writable() { "above the reserve".into() } else { "below the reserve: writes are refused".into() }),
+            (
+                "disk",
+                self.journal.writable(),
+                if self.journal.writable() { "above the reserve".into() } else { "below the reserve: writes are refused".into() },
+            ),
             ("draining", !self.stopping.load(Ordering::Relaxed), String::new()),
         ];
         Readiness { ready: checks.iter().all(|(_, ok, _)| *ok), checks }

@@ -69,7 +69,13 @@ impl Engine {
     ///
     /// # Errors
     /// Too many subscriptions, a filter out of bounds, or an invalid context.
-    pub fn subscribe(&self, caller: &Caller, session: &Arc<Session>, id: &str, input: &SubscribeInput<'_>) -> Result<(), Rejection> {
+    pub fn subscribe(
+        &self,
+        caller: &Caller,
+        session: &Arc<Session>,
+        id: &str,
+        input: &SubscribeInput<'_>,
+    ) -> Result<(), Rejection> {
         limits::short("sub", Some(input.sub))?;
         limits::tags(input.tags.iter().copied())?;
         let (user_id, _) = session.user_id();
@@ -80,13 +86,18 @@ impl Engine {
         };
         self.with_profile(caller.channel, &user_id, |plan, profile| {
             self.hub.bind(session, profile.core.id);
-            let context = input.context.map(|_| check_context(plan, caller, input.context)).transpose().map_err(context_invalid)?;
+            let context =
+                input.context.map(|_| check_context(plan, caller, input.context)).transpose().map_err(context_invalid)?;
             let subscription = Subscription { sub: input.sub.into(), filter, context };
             let actions = PlanActions(plan);
             let person = ProfilePerson(ProfileFacts::of(plan, profile));
-            let world = World { actions: &actions, person: &person, totals: &self.totals, now: self.clock.now().max(profile.core.clock) };
+            let world =
+                World { actions: &actions, person: &person, totals: &self.totals, now: self.clock.now().max(profile.core.clock) };
             let mut inner = session.lock();
-            let offered = inner.live.subscribe(subscription, &world, &mut mint).map_err(|e| Rejection::invalid_frame("sub", e.to_string()))?;
+            let offered = inner
+                .live
+                .subscribe(subscription, &world, &mut mint)
+                .map_err(|e| Rejection::invalid_frame("sub", e.to_string()))?;
             let first = offered.iter().filter(|o| o.first).map(|o| (o.slot, o.action.delivery_id)).collect();
             let seq = inner.next_seq();
             let actions = offered.into_iter().map(|o| o.action).collect();
@@ -144,7 +155,12 @@ impl Engine {
     }
 
     /// Runs `work` on the profile of `user_id`, made if there is none, with the plan in force.
-    fn with_profile<T>(&self, channel: ChannelSlot, user_id: &str, work: impl FnOnce(&Plan, &mut Profile) -> Result<T, Rejection>) -> Result<T, Rejection> {
+    fn with_profile<T>(
+        &self,
+        channel: ChannelSlot,
+        user_id: &str,
+        work: impl FnOnce(&Plan, &mut Profile) -> Result<T, Rejection>,
+    ) -> Result<T, Rejection> {
         loop {
             let (shared, _) = self.store.find_or_create(user_id, || self.new_profile(&self.plan.load()));
             let mut profile = shared.lock();
@@ -203,7 +219,15 @@ impl Engine {
             inner.is_anonymous = is_anonymous;
             let seq = inner.next_seq();
             let user_id = inner.user_id.clone();
-            inner.queue(PushFrame::Identified { seq, id: None, user_id, is_anonymous, merged: Vec::new(), skipped: Vec::new(), durable });
+            inner.queue(PushFrame::Identified {
+                seq,
+                id: None,
+                user_id,
+                is_anonymous,
+                merged: Vec::new(),
+                skipped: Vec::new(),
+                durable,
+            });
             drop(inner);
             session.wake();
         }
@@ -223,7 +247,8 @@ fn same_person(profile: &Profile, before: ProfileId) -> bool {
 }
 
 fn context_invalid(errors: Vec<lodestone_state::schema::FieldError>) -> Rejection {
-    Rejection::new("context_invalid", format!("{} context field(s) do not fit their definition", errors.len())).with_details(errors)
+    Rejection::new("context_invalid", format!("{} context field(s) do not fit their definition", errors.len()))
+        .with_details(errors)
 }
 
 /// The part of a context that fits its definition: an invalid context does not keep anyone out.
@@ -233,4 +258,3 @@ pub(super) fn valid_context(plan: &Plan, caller: &Caller, context: Option<&str>)
         None => plan.open_schema().check(context.unwrap_or(""), &plan.zone, UnknownKeys::Open).props,
     }
 }
-

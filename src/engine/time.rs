@@ -12,7 +12,13 @@ pub(super) const MAX_LATENESS_MS: i64 = 7 * 86_400_000;
 ///
 /// # Errors
 /// `event_too_old` beyond [`MAX_LATENESS_MS`] unless `import`; `invalid_frame` for a stamp that is no time.
-pub(super) fn effective(at: Millis, timestamp: Option<&str>, sent_at: Option<&str>, zone: &Zone, import: bool) -> Result<Millis, Rejection> {
+pub(super) fn effective(
+    at: Millis,
+    timestamp: Option<&str>,
+    sent_at: Option<&str>,
+    zone: &Zone,
+    import: bool,
+) -> Result<Millis, Rejection> {
     let Some(timestamp) = timestamp else { return Ok(at) };
     let stamp = parse(timestamp, zone, "timestamp")?;
     let happened = match sent_at {

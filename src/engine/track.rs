@@ -65,7 +65,13 @@ impl Engine {
     }
 
     /// Holds an event against its definition and its context definition; records why if it does not pass.
-    fn validate<'p>(&self, plan: &'p Plan, caller: &Caller, input: &TrackInput<'_>, at: Millis) -> Result<(&'p EventPlan, Props, Props), Rejection> {
+    fn validate<'p>(
+        &self,
+        plan: &'p Plan,
+        caller: &Caller,
+        input: &TrackInput<'_>,
+        at: Millis,
+    ) -> Result<(&'p EventPlan, Props, Props), Rejection> {
         let reject = Reject { caller, input, at };
         let Some(event) = plan.event_by_name(input.event) else {
             let rejection = Rejection::new("unknown_event", format!("no event is named {:?}", input.event));
@@ -78,7 +84,8 @@ impl Engine {
             (Ok(props), Ok(context)) => Ok((event, props, context)),
             (props, context) => {
                 let (props, context) = (props.err(), context.err());
-                let (kind, code) = if context.is_some() { ("context", "context_invalid") } else { ("properties", "event_properties_invalid") };
+                let (kind, code) =
+                    if context.is_some() { ("context", "context_invalid") } else { ("properties", "event_properties_invalid") };
                 let errors: Vec<FieldError> = context.into_iter().chain(props).flatten().collect();
                 self.invalid.record(self, plan, &reject, kind, event.version, &errors);
                 Err(Rejection::new(code, format!("{} field(s) do not fit their definition", errors.len())).with_details(errors))
@@ -87,7 +94,14 @@ impl Engine {
     }
 
     /// Stamps, journals and applies a draft under the profile's lock, then decides what to push.
-    pub(super) fn write_to(&self, mut shared: Shared, user_id: &str, draft: Draft, new_in: Option<ChannelSlot>, session: Option<u64>) -> Result<Stored, Rejection> {
+    pub(super) fn write_to(
+        &self,
+        mut shared: Shared,
+        user_id: &str,
+        draft: Draft,
+        new_in: Option<ChannelSlot>,
+        session: Option<u64>,
+    ) -> Result<Stored, Rejection> {
         let began = Instant::now();
         loop {
             let handle = shared.clone();
@@ -120,20 +134,37 @@ impl Engine {
 
     /// Files `user_id` under the profile as an anonymous identity if it is not: for a poll or subscription,
     /// which make a profile without an event. Left out while nothing can be stored.
-    pub(super) fn ensure_identity(&self, plan: &Plan, shared: &Shared, profile: &mut Profile, channel: ChannelSlot, user_id: &str, changes: &mut Changes) {
+    pub(super) fn ensure_identity(
+        &self,
+        plan: &Plan,
+        shared: &Shared,
+        profile: &mut Profile,
+        channel: ChannelSlot,
+        user_id: &str,
+        changes: &mut Changes,
+    ) {
         let have = profile.core.identities.iter().any(|i| i.user_id == user_id);
         if have || profile.core.identities.len() >= IDENTITIES_MAX || self.writable().is_err() {
             return;
         }
         let at = self.clock.now();
-        let identity = Identity { channel, kind: "anonymous_id".into(), user_id: user_id.into(), is_anonymous: true, created_at: at };
+        let identity =
+            Identity { channel, kind: "anonymous_id".into(), user_id: user_id.into(), is_anonymous: true, created_at: at };
         let kind = EntryKind::Identified(Identified { identities: vec![identity], ..Identified::default() });
         let draft = Draft { t: at, at, user_id: user_id.into(), message_id: None, kind };
         self.commit(plan, shared, profile, draft, mint(), changes);
     }
 
     /// Journals and applies one entry: the record goes to the journal first, which stamps it.
-    pub(super) fn commit(&self, plan: &Plan, shared: &Shared, profile: &mut Profile, draft: Draft, id: u128, changes: &mut Changes) -> Seq {
+    pub(super) fn commit(
+        &self,
+        plan: &Plan,
+        shared: &Shared,
+        profile: &mut Profile,
+        draft: Draft,
+        id: u128,
+        changes: &mut Changes,
+    ) -> Seq {
         self.commit_with(plan, shared, profile, draft, id, changes, |_| {})
     }
 

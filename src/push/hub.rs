@@ -73,7 +73,8 @@ impl Hub {
         let id = *self.by_token.get(token)?;
         let session = self.sessions.get(&id)?.clone();
         let mut inner = session.lock();
-        let expired = inner.left_at.is_some_and(|left| now.0 - left.0 > i64::try_from(self.resume_ttl.as_millis()).unwrap_or(i64::MAX));
+        let expired =
+            inner.left_at.is_some_and(|left| now.0 - left.0 > i64::try_from(self.resume_ttl.as_millis()).unwrap_or(i64::MAX));
         // A token works once: of two connections that bring it, one finds it changed.
         if inner.resume_token != token || inner.token_id != token_id || expired || !inner.replay(last_seq) {
             return None;
