@@ -77,8 +77,16 @@ fn core() -> Vec<(String, f64)> {
     let users: Vec<String> = (0..USERS).map(|n| format!("0192a7c4-0000-7000-8000-{n:012}")).collect();
     let user = |number: u64| users[scatter(number)].as_str();
     let validate = || event.schema.validate(PROPERTIES, &plan.zone).expect("the properties are valid");
-    let context = || plan.context_schema(channel).map(|schema| schema.validate(r#"{"path":"/"}"#, &plan.zone).expect("the context is valid"));
-    let occurrence = || Occurrence { event: event.slot, version: event.version, channel, props: validate(), context: context().unwrap_or_default() };
+    let context = || {
+        plan.context_schema(channel).map(|schema| schema.validate(r#"{"path":"/"}"#, &plan.zone).expect("the context is valid"))
+    };
+    let occurrence = || Occurrence {
+        event: event.slot,
+        version: event.version,
+        channel,
+        props: validate(),
+        context: context().unwrap_or_default(),
+    };
 
     let store = Store::default();
     let bare = measure(|number| {
@@ -99,7 +107,17 @@ fn core() -> Vec<(String, f64)> {
             use std::fmt::Write;
             id.clear();
             let _ = write!(id, "m{number}");
-            track(engine, caller, &TrackInput { user_id: user(number), event: EVENT, properties: Some(PROPERTIES), context: Some(r#"{"path":"/"}"#), ..TrackInput::default() });
+            track(
+                engine,
+                caller,
+                &TrackInput {
+                    user_id: user(number),
+                    event: EVENT,
+                    properties: Some(PROPERTIES),
+                    context: Some(r#"{"path":"/"}"#),
+                    ..TrackInput::default()
+                },
+            );
         })
     });
     vec![
@@ -196,8 +214,16 @@ fn actions(count: usize, same_trait: bool) -> f64 {
         let user = "somebody";
         let hello = Hello { user_id: user, is_anonymous: true, context: None };
         let session = engine.connect(caller, &hello).expect("the session opens");
-        engine.subscribe(caller, &session, "s", &SubscribeInput { sub: "s1", ..SubscribeInput::default() }).expect("the subscription stands");
-        let input = TrackInput { user_id: user, event: EVENT, properties: Some(PROPERTIES), session: Some(session.id()), ..TrackInput::default() };
+        engine
+            .subscribe(caller, &session, "s", &SubscribeInput { sub: "s1", ..SubscribeInput::default() })
+            .expect("the subscription stands");
+        let input = TrackInput {
+            user_id: user,
+            event: EVENT,
+            properties: Some(PROPERTIES),
+            session: Some(session.id()),
+            ..TrackInput::default()
+        };
         let ns = measure(|_| track(engine, caller, &input));
         let mut frames = Vec::new();
         session.drain(&session.holder(), &mut frames);

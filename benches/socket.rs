@@ -65,13 +65,17 @@ async fn bench() {
     println!("\n(c) event to pushed action, {CONNECTIONS} connections");
     println!("  capacity {capacity:.0} events/s, each with a push; at half of that: {}", support::quantiles_text(&push));
     let log = log.map(|(group, rate)| json!({"group": group, "eventsPerSecond": rate}));
-    support::write("socket", json!({"connections": CONNECTIONS, "seconds": time.as_secs(), "appendAndSync": log,
-        "toDurable": results, "push": {"capacityEventsPerSecond": capacity, "atHalfLoad": support::quantiles(&push)}}));
+    support::write(
+        "socket",
+        json!({"connections": CONNECTIONS, "seconds": time.as_secs(), "appendAndSync": log,
+        "toDurable": results, "push": {"capacityEventsPerSecond": capacity, "atHalfLoad": support::quantiles(&push)}}),
+    );
 }
 
 /// One event, four traits of it, and an action whose property changes with every event.
 fn catalog() -> Value {
-    let node = |key: &str, kind: &str| json!({"id": key, "name": key, "properties": {"key": key, "type": kind, "isRequired": true}});
+    let node =
+        |key: &str, kind: &str| json!({"id": key, "name": key, "properties": {"key": key, "type": kind, "isRequired": true}});
     let text = |kind: &str, name: &str, key: &str, of: &str| json!({"channels": ["web"], "type": kind, "name": name, "value": "Hi", "sourceKey": key, "sourceType": of});
     json!({
         "organization": {"name": "Bench", "timezone": "UTC"},
@@ -113,7 +117,11 @@ impl Writer {
 
     fn frame(&mut self) -> String {
         let items: Vec<String> = (0..self.items).map(|_| self.item()).collect();
-        if self.items == 1 { items.into_iter().next().unwrap_or_default() } else { frame::batch(self.next, items.iter().map(String::as_str)) }
+        if self.items == 1 {
+            items.into_iter().next().unwrap_or_default()
+        } else {
+            frame::batch(self.next, items.iter().map(String::as_str))
+        }
     }
 
     fn item(&mut self) -> String {

@@ -288,8 +288,7 @@ pub fn seen(seq: u64) -> String {
 /// The text of a reaction to a delivery; `verb` is `show`, `hide`, `decline` or `accept`.
 #[must_use]
 pub fn act(id: &str, action: &PushedAction, verb: &str) -> String {
-    serde_json::json!({"t": "act", "id": id, "actionId": action.id, "deliveryId": action.delivery_id, "event": verb})
-        .to_string()
+    serde_json::json!({"t": "act", "id": id, "actionId": action.id, "deliveryId": action.delivery_id, "event": verb}).to_string()
 }
 
 fn text<T: Serialize>(value: &T) -> String {
@@ -332,7 +331,9 @@ mod tests {
         assert_eq!((ack.batch.as_deref(), ack.stored, ack.credit), (Some("3"), 99, 100));
         assert_eq!(ack.results[0].code.as_deref(), Some("unknown_event"));
         let Frame::Ack(ack) = Frame::parse(r#"{"t":"ack","results":[{"id":"m","status":"stored","eventId":"e"}]}"#).unwrap()
-        else { panic!("no ack") };
+        else {
+            panic!("no ack")
+        };
         assert_eq!((ack.batch, ack.credit, ack.results.len()), (None, 0, 1));
         assert!(Frame::parse("[]").is_err());
     }

@@ -135,7 +135,12 @@ pub async fn replay(args: ReplayArgs) -> Result<Report, Error> {
     let mut queues = Vec::new();
     let mut workers = Vec::new();
     for number in 0..args.connections {
-        let hello = Hello { token: args.token.clone(), anonymous_id: Some(format!("replay-{number}")), compact_ack: true, ..Hello::default() };
+        let hello = Hello {
+            token: args.token.clone(),
+            anonymous_id: Some(format!("replay-{number}")),
+            compact_ack: true,
+            ..Hello::default()
+        };
         let connection = Connection::open(&args.url, &hello).await?;
         let (queue, items) = mpsc::channel(QUEUE_ROWS);
         queues.push(queue);
@@ -443,7 +448,8 @@ fn spawn_progress(rows: &Rows, counters: Arc<Counters>) -> CancellationToken {
     let terminal = std::io::stderr().is_terminal();
     let template = "{bar:30} {percent:>3} %  {elapsed_precise}  {msg}";
     let style = indicatif::ProgressStyle::with_template(template).expect("the template is a constant");
-    let bar = if terminal { indicatif::ProgressBar::new(bytes_total).with_style(style) } else { indicatif::ProgressBar::hidden() };
+    let bar =
+        if terminal { indicatif::ProgressBar::new(bytes_total).with_style(style) } else { indicatif::ProgressBar::hidden() };
     tokio::spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_millis(if terminal { 100 } else { 2000 }));
         tick.tick().await;

@@ -179,7 +179,10 @@ impl Rows {
     /// [`Error::Content`] with the row number if the file is broken there.
     pub fn next_row(&mut self) -> Result<Option<Row>, Error> {
         self.number += 1;
-        let broken = |path: &str, number: u64, why: String| Error::Content { path: path.to_owned(), problems: format!("row {number}: {why}") };
+        let broken = |path: &str, number: u64, why: String| Error::Content {
+            path: path.to_owned(),
+            problems: format!("row {number}: {why}"),
+        };
         match &mut self.kind {
             Kind::Csv { reader, .. } => {
                 let mut record = csv::StringRecord::new();

@@ -299,11 +299,23 @@ mod tests {
                     let step = visit.next(&mut random);
                     visit.steps += 1;
                     names.push(match step {
-                        Step::View(product) => { visit.viewed = Some(product); 'v' }
+                        Step::View(product) => {
+                            visit.viewed = Some(product);
+                            'v'
+                        }
                         Step::Search(_) => 's',
-                        Step::Add(product) => { visit.cart.push(product); 'a' }
-                        Step::Checkout => { visit.paying = true; 'c' }
-                        Step::Purchase => { visit = Visit { steps: visit.steps, ..Visit::default() }; 'p' }
+                        Step::Add(product) => {
+                            visit.cart.push(product);
+                            'a'
+                        }
+                        Step::Checkout => {
+                            visit.paying = true;
+                            'c'
+                        }
+                        Step::Purchase => {
+                            visit = Visit { steps: visit.steps, ..Visit::default() };
+                            'p'
+                        }
                         Step::Leave => break,
                     });
                 }
