@@ -442,6 +442,8 @@ async fn the_read_side_is_for_administrators() {
     }
     let (status, body) = http.admin("/api/v1/profiles").await;
     assert_eq!((status, body["code"].as_str()), (400, Some("missing_field")));
+    let (status, body) = http.admin("/api/v1/invalid-events?limit=many").await;
+    assert_eq!((status, body["code"].as_str()), (400, Some("invalid_query")));
     assert_eq!(http.admin("/api/v1/status").await.0, 200);
 }
 
@@ -486,7 +488,7 @@ async fn probes_metrics_and_status() {
     let metrics = get("/metrics").await.text().await.unwrap();
     for name in [
         "lodestone_ingest_events_total{outcome=\"stored\"}",
-        "lodestone_profile_count",
+        "lodestone_profiles",
         "lodestone_build_info{",
         "lodestone_http_requests_total{",
     ] {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -76,6 +77,11 @@ async fn profile(State(shared): State<Arc<Shared>>, headers: HeaderMap, Path(id)
     Ok(json_response(StatusCode::OK, &found))
 }
 
+/// The query, or what is wrong with it as a problem document.
+fn parsed<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+    query.map(|query| query.0).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", error.body_text()))
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ByUser {
@@ -87,17 +93,17 @@ fn wanted_user(query: ByUser) -> Result<String, Problem> {
     user_id.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "missing_field", "userId is required"))
 }
 
-async fn profiles(State(shared): State<Arc<Shared>>, headers: HeaderMap, Query(query): Query<ByUser>) -> Answer {
+async fn profiles(State(shared): State<Arc<Shared>>, headers: HeaderMap, query: Result<Query<ByUser>, QueryRejection>) -> Answer {
     admin(&shared, &headers)?;
-    let user_id = wanted_user(query)?;
+    let user_id = wanted_user(parsed(query)?)?;
     let found = off_task(&shared, move |engine| engine.profile_json_by_user(&user_id)).await?;
     let data: Vec<Value> = found.into_iter().collect();
     let total = data.len();
     Ok(json_response(StatusCode::OK, &json!({"data": data, "nextCursor": null, "total": total})))
 }
 
-async fn shop_profile(State(shared): State<Arc<Shared>>, Query(query): Query<ByUser>) -> Answer {
-    let user_id = wanted_user(query)?;
+async fn shop_profile(State(shared): State<Arc<Shared>>, query: Result<Query<ByUser>, QueryRejection>) -> Answer {
+    let user_id = wanted_user(parsed(query)?)?;
     let found = off_task(&shared, move |engine| engine.profile_json_by_user(&user_id)).await?;
     let found = found.ok_or_else(|| Problem::not_found("profile_not_found", "the profile"))?;
     Ok(json_response(StatusCode::OK, &found))
@@ -115,9 +121,13 @@ struct Page {
     limit: Option<usize>,
 }
 
-async fn invalid_events(State(shared): State<Arc<Shared>>, headers: HeaderMap, Query(page): Query<Page>) -> Answer {
+async fn invalid_events(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Answer {
     admin(&shared, &headers)?;
-    let limit = page.limit.unwrap_or(50).clamp(1, 500);
+    let limit = parsed(page)?.limit.unwrap_or(50).clamp(1, 500);
     let found = off_task(&shared, move |engine| engine.invalid_json(limit)).await?;
     Ok(json_response(StatusCode::OK, &found))
 }

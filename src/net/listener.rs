@@ -104,7 +104,8 @@ async fn steward(shared: Arc<Shared>, control: watch::Sender<Control>, shutdown:
         tokio::select! {
             () = shutdown.cancelled() => {
                 control.send_modify(|control| control.draining = true);
-                return;
+                // Kept until the last connection has left: without its sender the channel reads as closed.
+                return std::future::pending().await;
             }
             _ = tick.tick() => {
                 let plan_version = shared.engine.plan().version;

@@ -171,6 +171,7 @@ impl Task {
             }
             let held_back = self.shared.engine.pressure();
             let full = self.socket.is_full();
+            let read = !held_back && !full && !control.draining && !self.connection.is_backed_up();
             let mut deadline = self.connection.deadline();
             if held_back {
                 deadline = deadline.min(self.shared.micros().plus_ms(PRESSURE_CHECK_MS));
@@ -184,7 +185,7 @@ impl Task {
             let session = self.upstream.session().cloned();
             let event = tokio::select! {
                 biased;
-                event = self.socket.event(!held_back && !full && !control.draining) => event,
+                event = self.socket.event(read) => event,
                 changed = self.durable.changed(), if waits => {
                     if changed.is_err() {
                         // The journal ended: what is not acknowledged by now never will be.

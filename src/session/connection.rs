@@ -15,6 +15,9 @@ use crate::wire::codec::{self, Outcome, Welcome};
 use crate::wire::frame::{self, Batch, Fields, Frame, Hello, MessageKind, Subscribe};
 use crate::wire::{Rejection, limits};
 
+/// Answers to frames without cost that may wait for the journal.
+const BACKLOG_MAX: usize = 1024;
+
 /// One connection: fed with text, pushes and time; asked for frames.
 #[derive(Debug)]
 pub struct Connection {
@@ -86,6 +89,13 @@ impl Connection {
     #[must_use]
     pub fn waits_for_durable(&self) -> bool {
         !self.answers.is_empty() || !self.pushes.is_empty()
+    }
+
+    /// Whether so many answers wait for the journal that nothing more should be read. Frames that cost no
+    /// credit could otherwise pile up behind one that is not durable.
+    #[must_use]
+    pub fn is_backed_up(&self) -> bool {
+        self.answers.len() >= self.settings.credit as usize + BACKLOG_MAX
     }
 
     /// The frames to send, in order.

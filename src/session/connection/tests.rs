@@ -461,3 +461,17 @@ fn an_unsolicited_identified_changes_whom_the_connection_acts_for() {
     bench.send(&[r#"{"t":"track","id":"m1","event":"A"}"#]);
     assert_eq!(bench.up.calls, ["track fresh A -"]);
 }
+
+#[test]
+fn answers_do_not_pile_up_without_end_behind_one_that_waits() {
+    let mut bench = Bench::plain();
+    bench.connection.on_text(r#"{"t":"track","id":"m1","event":"A"}"#, bench.now, &mut bench.up);
+    let mut sent = 0;
+    while !bench.connection.is_backed_up() {
+        bench.connection.on_text(r#"{"t":"nonsense"}"#, bench.now, &mut bench.up);
+        sent += 1;
+        assert!(sent < 10_000);
+    }
+    assert_eq!(bench.settle(1).len(), 1 + sent);
+    assert!(!bench.connection.is_backed_up());
+}
