@@ -437,7 +437,7 @@ async fn credit_comes_back_with_every_kind_of_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_a_stop_sockets_get_their_answers_and_a_close() {
-    let server = Server::start().await;
+    let mut server = Server::start().await;
     let mut client = server.app("a1").await;
     for i in 0..50 {
         client.socket.feed(Message::text(page(&format!("m{i}")).to_string())).await.unwrap();
@@ -456,15 +456,15 @@ async fn at_a_stop_sockets_get_their_answers_and_a_close() {
     assert_eq!(code, 1001);
     // What was applied was answered; what was not read will be sent again.
     assert_eq!(server.events("a1", "Page Viewed").await, stored);
-    tokio::time::timeout(Duration::from_secs(5), server.serving).await.expect("serving ends").unwrap();
+    tokio::time::timeout(Duration::from_secs(5), &mut server.serving).await.expect("serving ends").unwrap();
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_token_ends_its_sockets() {
+async fn new_definitions_reach_open_sockets() {
     let server = Server::start().await;
     let mut client = server.app("a1").await;
-    // The check looks whether the plan's version moved; a change that leaves the token alone does nothing.
+    // Every socket looks at its token again; a change that leaves it alone closes nothing.
     let mut catalog = common::catalog();
     catalog["events"].as_array_mut().unwrap().push(json!({"name": "More", "description": "", "structure": []}));
     server.engine.apply_catalog(&catalog.to_string()).unwrap();

@@ -146,6 +146,13 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.engine.stop_background();
+    }
+}
+
 /// How a frame can come.
 #[derive(Debug)]
 pub(crate) enum Got {
