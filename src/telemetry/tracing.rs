@@ -1,6 +1,7 @@
 //! Structured logs.
 
 use crate::config::options::Log;
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -8,8 +9,10 @@ use tracing_subscriber::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// For people.
+    /// Text on a terminal, JSON elsewhere.
     #[default]
+    Auto,
+    /// For people.
     Text,
     /// One JSON object a line.
     Json,
@@ -23,10 +26,12 @@ pub fn install(log: &Log) {
         // The configuration was checked when it was loaded; what a program sets afterwards is its own.
         EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"))
     });
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
+    let terminal = std::io::stderr().is_terminal();
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true).with_ansi(terminal);
     // A second call in one process, as in tests, finds logging in place: that is what it asked for.
     let _already = match log.format {
+        Format::Auto if terminal => lines.try_init(),
         Format::Text => lines.try_init(),
-        Format::Json => lines.json().flatten_event(true).try_init(),
+        Format::Auto | Format::Json => lines.json().flatten_event(true).try_init(),
     };
 }
