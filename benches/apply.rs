@@ -86,6 +86,7 @@ fn core() -> Vec<(String, f64)> {
         channel,
         props: validate(),
         context: context().unwrap_or_default(),
+        chain: Box::default(),
     };
 
     let store = Store::default();

@@ -69,6 +69,8 @@ impl Engine {
                 delivery,
                 test,
                 properties: input.properties.map(Into::into),
+                variant: None,
+                result: None,
             };
             let draft = Draft { t: at, at, user_id: input.user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
             let (seq, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, action, reservation, &mut changes);
@@ -137,6 +139,8 @@ impl Engine {
                 delivery: Some(delivery),
                 test,
                 properties: None,
+                variant: None,
+                result: None,
             };
             let draft = Draft { t: at, at, user_id: user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
             let (_, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, action, None, &mut changes);

@@ -233,6 +233,28 @@ fn entry_json(plan: &Plan, entry: &Entry) -> Value {
     match &entry.kind {
         EntryKind::Event(event) => event_json(plan, entry, event),
         EntryKind::Reacted(reacted) => reaction_json(plan, entry, reacted),
+        EntryKind::Fired(fired) => json!({
+            "type": if fired.cleared { "rule_cleared" } else { "rule_fired" },
+            "id": uuid_text(entry.id),
+            "rule": plan.rule_plan(fired.rule).map(|rule| rule.key.as_str()),
+            "timestamp": format_instant(entry.moment.t),
+            "receivedAt": format_instant(entry.at),
+            "seq": entry.moment.seq.0,
+        }),
+        EntryKind::Erased(erased) => json!({
+            "type": "erased",
+            "id": uuid_text(entry.id),
+            "entries": erased.moments.len(),
+            "timestamp": format_instant(entry.moment.t),
+            "seq": entry.moment.seq.0,
+        }),
+        EntryKind::Split(split) => json!({
+            "type": "split",
+            "id": uuid_text(entry.id),
+            "profileId": split.profile.to_string(),
+            "timestamp": format_instant(entry.moment.t),
+            "seq": entry.moment.seq.0,
+        }),
         EntryKind::Identified(identified) => json!({
             "type": "identify",
             "id": uuid_text(entry.id),

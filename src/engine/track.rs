@@ -58,7 +58,14 @@ impl Engine {
         }
         let t = time::effective(at, input.timestamp, input.sent_at, &plan.zone, caller.grant.import)?;
         let (event, props, context) = self.validate(&plan, caller, input, at)?;
-        let occurrence = Occurrence { event: event.slot, version: event.version, channel: caller.channel, props, context };
+        let occurrence = Occurrence {
+            event: event.slot,
+            version: event.version,
+            channel: caller.channel,
+            props,
+            context,
+            chain: Box::default(),
+        };
         let draft = Draft { t, at, user_id: input.user_id.into(), message_id, kind: EntryKind::Event(occurrence) };
         let (shared, _) = self.store.find_or_create(input.user_id, || self.new_profile(&plan));
         self.write_to(shared, input.user_id, draft, Some(caller.channel), input.session)

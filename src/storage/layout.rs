@@ -1,7 +1,7 @@
 //! The format version of a data folder as a whole, in its file `FORMAT`.
 //!
 //! It covers what lies in the folder and how the parts relate; journal and stored values carry versions of
-//! their own. The file is text, one line: `lodestone data folder, format 1`.
+//! their own. The file is text, one line: `lodestone data folder, format 2`.
 
 use crate::journal::{Disk, RealDisk};
 use std::fs::{self, File};
@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The format that this program writes, and the newest one that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Name of the file.
 pub const NAME: &str = "FORMAT";
@@ -22,6 +22,14 @@ pub enum LayoutError {
     /// Written by a newer program.
     #[error("data folder {} has format {found}, this program reads formats up to {VERSION}; run the newer program", dir.display())]
     Newer {
+        /// The folder.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Written before the first release.
+    #[error("data folder {} has format {found} of a development version, which is not read any more; start with an empty folder", dir.display())]
+    Older {
         /// The folder.
         dir: PathBuf,
         /// Its format.
@@ -50,7 +58,7 @@ impl LayoutError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Newer { .. } | Self::Unreadable { .. } => crate::journal::EXIT_DATA,
+            Self::Newer { .. } | Self::Older { .. } | Self::Unreadable { .. } => crate::journal::EXIT_DATA,
             Self::Io { .. } => crate::journal::EXIT_IO,
         }
     }
@@ -77,7 +85,8 @@ pub fn check(dir: &Path) -> Result<(), LayoutError> {
     };
     let version = text.strip_prefix(PREFIX).and_then(|rest| rest.trim_end().parse::<u32>().ok());
     match version {
-        Some(1..=VERSION) => Ok(()),
+        Some(VERSION) => Ok(()),
+        Some(found @ 1..VERSION) => Err(LayoutError::Older { dir: dir.to_owned(), found }),
         Some(found) if found > VERSION => Err(LayoutError::Newer { dir: dir.to_owned(), found }),
         _ => {
             let start: String = text.chars().take(40).collect();
@@ -106,7 +115,7 @@ mod tests {
     fn a_new_folder_is_marked_and_accepted_again() {
         let folder = tempfile::tempdir().unwrap();
         check(folder.path()).unwrap();
-        assert_eq!(fs::read_to_string(folder.path().join(NAME)).unwrap(), "lodestone data folder, format 1\n");
+        assert_eq!(fs::read_to_string(folder.path().join(NAME)).unwrap(), "lodestone data folder, format 2\n");
         check(folder.path()).unwrap();
     }
 

@@ -114,7 +114,7 @@ pub const METRICS: &[Metric] = &[
 ];
 
 const OUTCOMES: [&str; 4] = ["stored", "duplicate", "dropped", "rejected"];
-const REACTIONS: [&str; 5] = ["delivered", "shown", "hidden", "declined", "accepted"];
+const REACTIONS: [&str; 6] = ["delivered", "shown", "hidden", "declined", "accepted", "withheld"];
 const PUSHES: [&str; 5] = ["action", "action_revoked", "subscribed", "identified", "resync"];
 const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -130,7 +130,7 @@ struct Handles {
     pushes: [Counter; 5],
     push_actions: Counter,
     push_latency: Histogram,
-    reactions: [Counter; 5],
+    reactions: [Counter; 6],
     sessions: Gauge,
     connects: [Counter; 2],
     closes: Vec<Counter>,
@@ -322,13 +322,14 @@ pub fn push_latency(took: Duration) {
 
 /// A reaction was recorded.
 pub fn reacted(reaction: lodestone_state::event::Reaction) {
-    use lodestone_state::event::Reaction::{Accepted, Declined, Delivered, Hidden, Shown};
+    use lodestone_state::event::Reaction::{Accepted, Declined, Delivered, Hidden, Shown, Withheld};
     let i = match reaction {
         Delivered => 0,
         Shown => 1,
         Hidden => 2,
         Declined => 3,
         Accepted => 4,
+        Withheld => 5,
     };
     handles().reactions[i].increment(1);
 }

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding; the first byte of every record.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// One journal record. Its log position is its place in the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +127,7 @@ mod tests {
                 channel: ChannelSlot(0),
                 props: Props::new(vec![(PathId(2), Value::Float(1.5)), (PathId(1), Value::Str("x".into()))]),
                 context: Props::default(),
+                chain: Box::default(),
             }),
         };
         let mut buf = Vec::new();

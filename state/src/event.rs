@@ -1,6 +1,6 @@
 //! What a profile's log is made of: occurrences with their typed properties, and entries.
 
-use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, EventSlot, Millis, Moment, PathId, ProfileId, Seq};
+use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, EventSlot, Millis, Moment, PathId, ProfileId, RuleSlot, Seq};
 use crate::value::Value;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,21 @@ pub struct Occurrence {
     pub props: Props,
     /// Cast context.
     pub context: Props,
+    /// The rules and actions whose effect this event is, outermost first; empty for what a client sent.
+    pub chain: Box<[Link]>,
 }
+
+/// One step of the way by which an event came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Link {
+    /// A rule emitted it.
+    Rule(RuleSlot),
+    /// A hook of an action tracked it.
+    Action(ActionSlot),
+}
+
+/// An event that is the effect of so many others in a row is refused: a circle of rules and hooks ends.
+pub const CHAIN_MAX: usize = 8;
 
 /// What happened to a reaction's action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,6 +95,8 @@ pub enum Reaction {
     Declined,
     /// The person said yes.
     Accepted,
+    /// It would have been delivered, but an experiment holds it back from this person.
+    Withheld,
 }
 
 /// One entry of a profile's log. `(t, seq)` is the total order of everything about one profile.
@@ -109,6 +125,12 @@ pub enum EntryKind {
     Identified(Identified),
     /// A reaction to an action.
     Reacted(Reacted),
+    /// A rule fired.
+    Fired(Fired),
+    /// Earlier entries were taken out of the log.
+    Erased(Erased),
+    /// A merge was undone: a part of the log went back to the profile that it belonged to.
+    Split(Split),
 }
 
 /// An identify as it is logged: outcomes, so that replay re-applies and does not re-decide.
@@ -137,6 +159,50 @@ pub struct Reacted {
     pub test: bool,
     /// Sent along by the client, as JSON text.
     pub properties: Option<CompactString>,
+    /// The arm of the experiment that the person saw, or was held back by.
+    pub variant: Option<u16>,
+    /// What a blocking hook answered, as JSON text: a repeat gets the same answer.
+    pub result: Option<CompactString>,
+}
+
+/// A rule that fired, as it is logged. The marker and what follows are one record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fired {
+    /// Which rule.
+    pub rule: RuleSlot,
+    /// What the rule remembers of it: the period, or the multiple, that it fired for; 0 where it only
+    /// remembers that it did.
+    pub marker: i64,
+    /// The custom traits became exactly this, if the rule sets or clears one.
+    pub custom: Option<Props>,
+    /// True where the rule's attribute was taken back because its metric fell below (`onUnmet: clear`).
+    pub cleared: bool,
+    /// How it came about: the chain of the event that made it fire, if one did.
+    pub chain: Box<[Link]>,
+}
+
+/// Entries taken out of the log, as it is logged. What stays behind says nothing about a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Erased {
+    /// Which ones; of the profile itself or of those it absorbed.
+    pub moments: Vec<Moment>,
+}
+
+/// An undone merge, as it is logged with the profile that stays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// The profile that comes back.
+    pub profile: ProfileId,
+    /// What it had absorbed itself before it was absorbed: goes with it.
+    pub absorbed: Vec<ProfileId>,
+    /// Its identities.
+    pub identities: Vec<Identity>,
+    /// Its custom traits.
+    pub custom: Props,
+    /// What the profile that stays keeps of the custom traits.
+    pub kept: Props,
+    /// Entries that came in since the merge by one of its ids: theirs from now on.
+    pub moments: Vec<Moment>,
 }
 
 /// One id of a person in one channel.

@@ -104,6 +104,22 @@ slot!(
     ActionSlot, u32
 );
 slot!(
+    /// A rule.
+    RuleSlot, u32
+);
+slot!(
+    /// A conversion goal.
+    GoalSlot, u32
+);
+slot!(
+    /// A frequency budget.
+    BudgetSlot, u32
+);
+slot!(
+    /// An experiment.
+    ExperimentSlot, u32
+);
+slot!(
     /// A channel.
     ChannelSlot, u16
 );

@@ -10,7 +10,8 @@
 //! - [`schema`]: what events, contexts and custom traits look like; validation and casting.
 //! - [`expr`]: conditions, compiled once.
 //! - [`plan`]: document → catalog → plan with inverted indexes.
-//! - [`traits`], [`audience`], [`action`]: one accumulator, condition or rule a file.
+//! - [`traits`], [`audience`], [`action`]: one accumulator, condition or cap a file.
+//! - [`rule`], [`goal`], [`experiment`]: what follows from a metric, what is credited, what is tried.
 //! - [`profile`], [`slots`], [`store`]: state per profile, and all of them.
 //! - [`command`], [`codec`]: how inputs and state are written down.
 //!
@@ -25,13 +26,16 @@ pub mod audience;
 pub mod codec;
 pub mod command;
 pub mod event;
+pub mod experiment;
 pub mod expr;
+pub mod goal;
 pub mod ids;
 pub mod issue;
 pub mod machine;
 pub mod paths;
 pub mod plan;
 pub mod profile;
+pub mod rule;
 pub mod schema;
 pub mod slots;
 pub mod store;

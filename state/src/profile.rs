@@ -3,7 +3,10 @@
 use crate::action::CapState;
 use crate::audience::AudienceState;
 use crate::event::{Entry, Identity, Props};
+use crate::experiment::TrialState;
+use crate::goal::GoalState;
 use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, ProfileId, Seq, TraitSlot};
+use crate::rule::RuleState;
 use crate::slots::Slots;
 use crate::traits::TraitState;
 use serde::{Deserialize, Serialize};
@@ -53,6 +56,17 @@ pub struct Core {
     pub audiences: Slots<AudienceCell>,
     /// Cap counters by action slot.
     pub caps: Slots<CapState>,
+    /// What counts against frequency budgets, by budget slot.
+    pub budgets: Slots<CapState>,
+    /// Rules by rule slot.
+    pub rules: Slots<RuleState>,
+    /// Touches and conversions by goal slot.
+    pub goals: Slots<GoalState>,
+    /// Exposures and outcomes by experiment slot.
+    pub trials: Slots<TrialState>,
+    /// The oldest of the profiles that this one is made of: experiments assign by it, so that a merge
+    /// changes nobody's arm who was there first.
+    pub root: (Millis, ProfileId),
     /// Profiles absorbed, oldest first: their history stands under their own ids.
     pub absorbed: Vec<ProfileId>,
     /// Last log position applied; a replay skips everything up to it.
@@ -95,6 +109,11 @@ impl Profile {
             traits: Slots::default(),
             audiences: Slots::default(),
             caps: Slots::default(),
+            budgets: Slots::default(),
+            rules: Slots::default(),
+            goals: Slots::default(),
+            trials: Slots::default(),
+            root: (at, id),
             absorbed: Vec::new(),
             applied: Seq(0),
             clock: Millis::MIN,

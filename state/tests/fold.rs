@@ -129,8 +129,14 @@ impl World {
                     _ => format!(r#"{{"amount":{price}.25}}"#),
                 };
                 let props = def.schema.validate(&json, &self.plan.zone).expect("valid");
-                let occurrence =
-                    Occurrence { event: def.slot, version: 1, channel: ChannelSlot(0), props, context: Props::default() };
+                let occurrence = Occurrence {
+                    event: def.slot,
+                    version: 1,
+                    channel: ChannelSlot(0),
+                    props,
+                    context: Props::default(),
+                    chain: Box::default(),
+                };
                 let t = (self.now - late_ms).max(START);
                 let entry = self.entry(profile, t, EntryKind::Event(occurrence));
                 self.apply(profile, entry);

@@ -118,6 +118,10 @@ impl CapState {
     /// Counts one reaction for the caps of `group` among `caps`. Returns nothing to undo: a reaction that
     /// is taken out of the log again is followed by [`CapState::rebuild`].
     pub fn record(&mut self, caps: &[Cap], group: Group, reaction: Reaction, channel: ChannelSlot, t: Millis) {
+        // What was held back did not happen.
+        if reaction == Reaction::Withheld {
+            return;
+        }
         let key = (reaction, channel);
         match self.counters.binary_search_by_key(&key, |c| (c.reaction, c.channel)) {
             Ok(at) => self.counters[at].total += 1,

@@ -13,6 +13,7 @@
 //! * after an evaluation a subscription holds exactly the due actions that win their slot, less
 //!   those the person has closed.
 
+pub mod budget;
 pub mod capping;
 mod definition;
 mod explain;
@@ -24,6 +25,7 @@ mod targeting;
 mod time_range;
 mod totals;
 
+pub use budget::BudgetDef;
 pub use capping::{Cap, CapState, Group, RING_MAX, gated};
 pub use definition::{ActionDef, ActionType, CAPS_MAX, State, TestUser};
 pub use explain::{Explanation, Outcome, Step};
@@ -68,6 +70,7 @@ pub fn reaction_word(reaction: Reaction) -> &'static str {
         Reaction::Hidden => "hidden",
         Reaction::Declined => "declined",
         Reaction::Accepted => "accepted",
+        Reaction::Withheld => "withheld",
     }
 }
 

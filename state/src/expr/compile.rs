@@ -2,7 +2,7 @@
 //! that is wrong is reported at once.
 
 use super::{Against, Expr, Leaf, Node, PathRef, SetOp, Source, Test};
-use crate::ids::{AudienceSlot, ChannelSlot, EventSlot, TraitSlot};
+use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, EventSlot, GoalSlot, TraitSlot};
 use crate::issue::{INVALID_CONDITION, Issue};
 use crate::schema::DataType;
 use crate::time::Zone;
@@ -68,6 +68,14 @@ pub trait Resolve {
     fn channel(&self, id_or_key: &str) -> Option<ChannelSlot>;
     /// An audience by id, key or name.
     fn audience(&self, id_or_key: &str) -> Option<AudienceSlot>;
+    /// An action by id or name.
+    fn action(&self, _id_or_name: &str) -> Option<ActionSlot> {
+        None
+    }
+    /// A goal by id, key or name.
+    fn goal(&self, _id_or_key: &str) -> Option<GoalSlot> {
+        None
+    }
     /// Where a property of an event is found, in any version of its structure.
     fn event_path(&self, event: EventSlot, dotted: &str) -> Option<PathRef>;
     /// The declared type of a property of an event.
@@ -228,8 +236,9 @@ impl Compiler<'_> {
             Place::AudienceTrait { .. } | Place::ActionTrait => match self.text(fields, "source", pointer) {
                 Some("custom" | "custom_trait") => (self.custom(key), format!("custom {key}")),
                 Some("computed" | "computed_trait") => (self.computed(key), format!("computed {key}")),
+                Some("audience") => (self.resolve.audience(key).map(Source::Member), format!("audience {key}")),
                 Some(other) => {
-                    self.refuse(format!("{pointer}/source"), format!("source {other:?} is neither custom nor computed"));
+                    self.refuse(format!("{pointer}/source"), format!("source {other:?} is none of custom, computed, audience"));
                     (None, String::new())
                 }
                 None => (None, String::new()),

@@ -1,6 +1,6 @@
 //! Where a condition reads its operands.
 
-use crate::ids::{PathId, TraitSlot};
+use crate::ids::{AudienceSlot, PathId, TraitSlot};
 use crate::value::Value;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ pub enum Source {
     Custom(PathRef),
     /// A computed trait of the profile, as users see it (rounded, with its virtual default).
     Computed(TraitSlot),
+    /// Whether the profile is a member of an audience: true or false; absent where the audience is gone.
+    Member(AudienceSlot),
     /// A property captured by an earlier step of the same funnel run.
     Captured {
         /// The step, counted from 0 among the positive steps of its chain.

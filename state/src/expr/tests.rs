@@ -38,6 +38,7 @@ impl Facts for Docs {
             Source::Custom(path) => (&self.custom, &path.rest),
             Source::Context(path) => (&self.context, &path.rest),
             Source::Computed(slot) => return self.computed.get(slot.index()).map(Cow::Borrowed),
+            Source::Member(_) => return None,
             Source::Captured { step, path } => (self.captured.get(usize::from(*step))?, &path.rest),
         };
         descend(document, rest).map(Cow::Borrowed)

@@ -71,6 +71,10 @@ impl Catalog {
         draft.each(&document.audiences, Kind::Audience, Draft::audience);
         draft.each(&document.action_types, Kind::ActionType, Draft::action_type);
         draft.each(&document.actions, Kind::Action, Draft::action);
+        draft.each(&document.goals, Kind::Goal, Draft::goal);
+        draft.each(&document.rules, Kind::Rule, Draft::rule);
+        draft.each(&document.budgets, Kind::Budget, Draft::budget);
+        draft.each(&document.experiments, Kind::Experiment, Draft::experiment);
         draft.finish()
     }
 }
@@ -113,10 +117,10 @@ impl Draft<'_> {
     /// in a new slot, so that no state of the old one is taken for theirs.
     pub(super) fn claim(&mut self, kind: Kind, id: Option<DefId>, name: &str, key: &str, pointer: &str) -> usize {
         let natural = |known: &Definition| match kind {
-            Kind::Channel | Kind::ComputedTrait | Kind::Audience => known.key == key,
             Kind::ActionType => known.name == name && known.key == key,
             Kind::CustomTraits => true,
-            Kind::Event | Kind::Context | Kind::Action | Kind::Token => known.name == name,
+            _ if kind.keyed() => known.key == key,
+            _ => known.name == name,
         };
         let revives = matches!(kind, Kind::Channel | Kind::Event | Kind::Context | Kind::CustomTraits | Kind::ActionType);
         let all = self.old.definitions(kind);
@@ -159,8 +163,8 @@ impl Draft<'_> {
             self.refuse(pointer, "too_many", format!("{} are at their limit of {max}", kind.section()));
         }
         let natural = match kind {
-            Kind::Channel | Kind::ComputedTrait | Kind::Audience => key.to_owned(),
             Kind::ActionType => format!("{name}@{key}"),
+            _ if kind.keyed() => key.to_owned(),
             _ => name.to_owned(),
         };
         let taken = |id: DefId| self.new.live(kind).any(|(_, known)| known.id == id);
@@ -259,6 +263,10 @@ impl Draft<'_> {
             (Kind::Context, "channel", "context_exists"),
             (Kind::ComputedTrait, "key", "key_taken"),
             (Kind::Audience, "key", "key_taken"),
+            (Kind::Rule, "key", "key_taken"),
+            (Kind::Goal, "key", "key_taken"),
+            (Kind::Budget, "key", "key_taken"),
+            (Kind::Experiment, "key", "key_taken"),
             (Kind::ActionType, "version", "duplicate"),
         ] {
             let mut seen: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -394,7 +402,7 @@ pub(super) fn body(kind: Kind, name: &str, key: &str, value: &Value) -> Value {
     match kind {
         Kind::Context => drop(put("channel", name)),
         Kind::CustomTraits => {}
-        Kind::Channel | Kind::ComputedTrait | Kind::Audience => {
+        _ if kind.keyed() => {
             put("name", name);
             put("key", key);
         }

@@ -27,6 +27,14 @@ pub enum Kind {
     ActionType,
     /// An action.
     Action,
+    /// A rule on a metric of a profile.
+    Rule,
+    /// A conversion goal, credited to actions.
+    Goal,
+    /// A frequency budget over several actions.
+    Budget,
+    /// An experiment: variants and a holdout.
+    Experiment,
 }
 
 impl Kind {
@@ -43,7 +51,19 @@ impl Kind {
             Self::Audience => "audiences",
             Self::ActionType => "actionTypes",
             Self::Action => "actions",
+            Self::Rule => "rules",
+            Self::Goal => "goals",
+            Self::Budget => "budgets",
+            Self::Experiment => "experiments",
         }
+    }
+
+    /// Whether its definitions have a key beside their name.
+    pub(super) fn keyed(self) -> bool {
+        matches!(
+            self,
+            Self::Channel | Self::ComputedTrait | Self::Audience | Self::Rule | Self::Goal | Self::Budget | Self::Experiment
+        )
     }
 
     /// The code for a reference that leads nowhere.
@@ -55,6 +75,10 @@ impl Kind {
             Self::Audience => "audience_not_found",
             Self::ActionType => "action_type_not_found",
             Self::Action => "action_not_found",
+            Self::Rule => "rule_not_found",
+            Self::Goal => "goal_not_found",
+            Self::Budget => "budget_not_found",
+            Self::Experiment => "experiment_not_found",
             Self::Token | Self::Context | Self::CustomTraits => "not_found",
         }
     }
@@ -72,6 +96,10 @@ impl fmt::Display for Kind {
             Self::Audience => "audience",
             Self::ActionType => "action type",
             Self::Action => "action",
+            Self::Rule => "rule",
+            Self::Goal => "goal",
+            Self::Budget => "budget",
+            Self::Experiment => "experiment",
         })
     }
 }
@@ -218,6 +246,10 @@ pub struct Catalog {
     pub(super) audiences: Vec<Definition>,
     pub(super) action_types: Vec<Definition>,
     pub(super) actions: Vec<Definition>,
+    pub(super) rules: Vec<Definition>,
+    pub(super) goals: Vec<Definition>,
+    pub(super) budgets: Vec<Definition>,
+    pub(super) experiments: Vec<Definition>,
     pub(super) paths: PathTable,
 }
 
@@ -238,6 +270,10 @@ impl Default for Catalog {
             audiences: Vec::new(),
             action_types: Vec::new(),
             actions: Vec::new(),
+            rules: Vec::new(),
+            goals: Vec::new(),
+            budgets: Vec::new(),
+            experiments: Vec::new(),
             paths,
         }
     }
@@ -260,6 +296,12 @@ pub enum LoadError {
         /// The newest known here.
         max: u16,
     },
+    /// Written before the first release.
+    #[error("stored catalog has format {found} of a development version, which this build no longer reads")]
+    Older {
+        /// The format found.
+        found: u16,
+    },
     /// The checksum does not match.
     #[error("stored catalog is corrupt: checksum {found:08x}, expected {expected:08x}")]
     Corrupt {
@@ -274,7 +316,7 @@ pub enum LoadError {
 }
 
 const MAGIC: &[u8; 4] = b"LSCT";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 /// Catalogs past this size are refused on reading: 64 MiB.
 const BYTES_MAX: u64 = 64 << 20;
 
@@ -316,6 +358,10 @@ impl Catalog {
             Kind::Audience => &self.audiences,
             Kind::ActionType => &self.action_types,
             Kind::Action => &self.actions,
+            Kind::Rule => &self.rules,
+            Kind::Goal => &self.goals,
+            Kind::Budget => &self.budgets,
+            Kind::Experiment => &self.experiments,
         }
     }
 
@@ -335,6 +381,10 @@ impl Catalog {
             &self.audiences,
             &self.action_types,
             &self.actions,
+            &self.rules,
+            &self.goals,
+            &self.budgets,
+            &self.experiments,
         ];
         let bytes = |known: &Definition| known.body.len() + known.structures.iter().map(String::len).sum::<usize>();
         all.into_iter().flatten().map(bytes).sum()
@@ -350,6 +400,10 @@ impl Catalog {
             Kind::Audience => &mut self.audiences,
             Kind::ActionType => &mut self.action_types,
             Kind::Action => &mut self.actions,
+            Kind::Rule => &mut self.rules,
+            Kind::Goal => &mut self.goals,
+            Kind::Budget => &mut self.budgets,
+            Kind::Experiment => &mut self.experiments,
             Kind::Token => unreachable!("tokens are not definitions"),
         }
     }
@@ -378,6 +432,9 @@ impl Catalog {
             return Err(LoadError::NotACatalog { len: bytes.len() });
         };
         let found = u16::from_le_bytes([head[4], head[5]]);
+        if found < FORMAT {
+            return Err(LoadError::Older { found });
+        }
         if found > FORMAT {
             return Err(LoadError::Newer { found, max: FORMAT });
         }

@@ -1,14 +1,18 @@
 //! From the catalog to the parts of a plan, with every problem put where the document can mend it.
 
 use super::catalog::{Catalog, Kind};
+use super::circle;
 use super::document::{issue, tidy};
 use super::lookup::Finders;
 use super::refs::{self, Target};
 use super::resolve::{Names, check_paths};
-use crate::action::{ActionDef, ActionType};
+use crate::action::{ActionDef, ActionType, BudgetDef};
 use crate::audience::AudienceDef;
+use crate::experiment::ExperimentDef;
+use crate::goal::GoalDef;
 use crate::issue::Issue;
 use crate::paths::PathTable;
+use crate::rule::RuleDef;
 use crate::time::Zone;
 use crate::traits::TraitDef;
 use serde_json::Value;
@@ -36,6 +40,10 @@ pub(super) struct Parts<'a> {
     pub(super) traits: Vec<Option<TraitDef>>,
     pub(super) audiences: Vec<Option<AudienceDef>>,
     pub(super) actions: Vec<Option<ActionDef>>,
+    pub(super) rules: Vec<Option<RuleDef>>,
+    pub(super) goals: Vec<Option<GoalDef>>,
+    pub(super) budgets: Vec<Option<BudgetDef>>,
+    pub(super) experiments: Vec<Option<ExperimentDef>>,
 }
 
 impl<'a> Compiler<'a> {
@@ -77,7 +85,25 @@ impl<'a> Compiler<'a> {
             let kind = names.finders.seek_any(Kind::ActionType, named).and_then(|slot| types[slot].as_ref());
             ActionDef::compile(body, kind.unwrap_or(&none), &names, &zone, pointer, issues)
         });
-        Parts { names, traits, audiences, actions }
+        let rules = self.each(Kind::Rule, &names, |body, pointer, issues| RuleDef::compile(body, &names, &zone, pointer, issues));
+        let goals = self.each(Kind::Goal, &names, |body, pointer, issues| GoalDef::compile(body, &names, &zone, pointer, issues));
+        let budgets =
+            self.each(Kind::Budget, &names, |body, pointer, issues| BudgetDef::compile(body, &names, &zone, pointer, issues));
+        let experiments = self
+            .each(Kind::Experiment, &names, |body, pointer, issues| ExperimentDef::compile(body, &names, &zone, pointer, issues));
+        self.circles();
+        Parts { names, traits, audiences, actions, rules, goals, budgets, experiments }
+    }
+
+    /// Audiences that read each other in a circle could never be decided.
+    fn circles(&mut self) {
+        for (slot, message) in circle::audiences(self.catalog) {
+            let one = issue("/traits", "audience_circle", message);
+            match self.pointers.get(&(Kind::Audience, slot)) {
+                Some(pointer) => self.issues.push(Issue { pointer: format!("{pointer}{}", one.pointer), ..one }),
+                None => self.collateral.push((Kind::Audience, slot, one)),
+            }
+        }
     }
 
     fn each<T>(

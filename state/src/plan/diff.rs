@@ -48,7 +48,7 @@ pub struct Diff {
     pub changes: Vec<Change>,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 12] = [
     Kind::Channel,
     Kind::Event,
     Kind::Context,
@@ -57,6 +57,10 @@ const KINDS: [Kind; 8] = [
     Kind::Audience,
     Kind::ActionType,
     Kind::Action,
+    Kind::Goal,
+    Kind::Rule,
+    Kind::Budget,
+    Kind::Experiment,
 ];
 
 impl Diff {

@@ -32,13 +32,21 @@ pub struct CatalogDocument {
     pub action_types: Vec<Value>,
     /// `{name, type, state, properties, targeting, capping, hooks, testUsers}`.
     pub actions: Vec<Value>,
+    /// `{name, key, eventId, conditions, metric, operator, threshold, period, fire, onUnmet, then}`.
+    pub rules: Vec<Value>,
+    /// `{name, key, eventId, conditions, value, currency, lookback, model, touches, channels, actions, dedupe}`.
+    pub goals: Vec<Value>,
+    /// `{name, key, tags, slot, channels, event, count, within, withinUnit, quietHours}`.
+    pub budgets: Vec<Value>,
+    /// `{name, key, actions, tag, variants, holdout, salt, goal, state}`.
+    pub experiments: Vec<Value>,
     /// Sections that do not exist or are of the wrong JSON type. They are reported together with what
     /// is wrong inside the others when the document is applied, and make it fail.
     pub problems: Vec<Issue>,
 }
 
 /// The sections in the order in which they are read, exported and reported.
-pub(super) const SECTIONS: [&str; 10] = [
+pub(super) const SECTIONS: [&str; 14] = [
     "organization",
     "channels",
     "tokens",
@@ -49,6 +57,10 @@ pub(super) const SECTIONS: [&str; 10] = [
     "audiences",
     "actionTypes",
     "actions",
+    "goals",
+    "rules",
+    "budgets",
+    "experiments",
 ];
 
 impl CatalogDocument {
@@ -85,6 +97,10 @@ impl CatalogDocument {
             audiences: section("audiences", &mut issues),
             action_types: section("actionTypes", &mut issues),
             actions: section("actions", &mut issues),
+            rules: section("rules", &mut issues),
+            goals: section("goals", &mut issues),
+            budgets: section("budgets", &mut issues),
+            experiments: section("experiments", &mut issues),
             problems: issues,
         })
     }
@@ -106,6 +122,10 @@ impl CatalogDocument {
         put("audiences", &self.audiences);
         put("actionTypes", &self.action_types);
         put("actions", &self.actions);
+        put("rules", &self.rules);
+        put("goals", &self.goals);
+        put("budgets", &self.budgets);
+        put("experiments", &self.experiments);
         if let Some(organization) = &self.organization {
             map.insert("organization".to_owned(), organization.clone());
         }

@@ -45,6 +45,10 @@ impl Catalog {
                 .chain(archived)
                 .collect(),
             actions: all(Kind::Action),
+            rules: all(Kind::Rule),
+            goals: all(Kind::Goal),
+            budgets: all(Kind::Budget),
+            experiments: all(Kind::Experiment),
             problems: Vec::new(),
         }
     }

@@ -2,13 +2,18 @@
 
 use super::catalog::{Catalog, Definition, Kind};
 use super::compile::{Parts, Pointers, stored};
-use super::plan::{ActionPlan, AudiencePlan, ChannelPlan, CustomTouch, EventPlan, Index, Plan, TokenGrant, TraitPlan};
+use super::plan::{
+    ActionPlan, AudiencePlan, BudgetPlan, ChannelPlan, CustomTouch, EventPlan, ExperimentPlan, GoalPlan, Index, Plan, RulePlan,
+    TokenGrant, TraitPlan,
+};
 use super::refs::{self, Named, Role, Target};
 use super::resolve::Names;
 use crate::action::{ActionDef, State};
 use crate::audience::AudienceDef;
 use crate::expr::{PathRef, Resolve};
-use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, EventSlot, Millis, PathId, TraitSlot};
+use crate::ids::{
+    ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, EventSlot, ExperimentSlot, GoalSlot, Millis, PathId, RuleSlot, TraitSlot,
+};
 use crate::issue::Issue;
 use crate::schema::DataType;
 use serde_json::Value;
@@ -22,6 +27,9 @@ struct Looks {
     event_traits: BTreeMap<usize, Vec<TraitSlot>>,
     event_audiences: BTreeMap<usize, Vec<AudienceSlot>>,
     event_actions: BTreeMap<usize, Vec<ActionSlot>>,
+    event_rules: BTreeMap<usize, Vec<RuleSlot>>,
+    event_goals: BTreeMap<usize, Vec<GoalSlot>>,
+    trait_rules: BTreeMap<usize, Vec<RuleSlot>>,
     trait_audiences: BTreeMap<usize, Vec<AudienceSlot>>,
     trait_actions: BTreeMap<usize, Vec<ActionSlot>>,
     audience_actions: BTreeMap<usize, Vec<ActionSlot>>,
@@ -35,9 +43,19 @@ struct Looks {
 
 pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
     let mut pointers = Pointers::new();
-    for kind in
-        [Kind::Event, Kind::Context, Kind::CustomTraits, Kind::ComputedTrait, Kind::Audience, Kind::ActionType, Kind::Action]
-    {
+    for kind in [
+        Kind::Event,
+        Kind::Context,
+        Kind::CustomTraits,
+        Kind::ComputedTrait,
+        Kind::Audience,
+        Kind::ActionType,
+        Kind::Action,
+        Kind::Rule,
+        Kind::Goal,
+        Kind::Budget,
+        Kind::Experiment,
+    ] {
         for (slot, definition) in catalog.definitions(kind).iter().enumerate() {
             pointers.insert((kind, slot), format!("/{}/{}", kind.section(), definition.id));
         }
@@ -46,7 +64,7 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
     let (parts, paths, zone) = stored(&whole, &pointers)?;
     let looks = looks(&parts);
     let prints = Prints::new(&parts.names);
-    let Parts { mut names, traits, audiences, actions } = parts;
+    let Parts { mut names, traits, audiences, actions, rules, goals, budgets, experiments } = parts;
 
     let events: Vec<Option<EventPlan>> = table(&catalog.events, |slot, event| {
         Some(EventPlan {
@@ -58,6 +76,8 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
             traits: list(&looks.event_traits, slot),
             audiences: list(&looks.event_audiences, slot),
             actions: list(&looks.event_actions, slot),
+            rules: list(&looks.event_rules, slot),
+            goals: list(&looks.event_goals, slot),
         })
     });
     let channels: Vec<Option<ChannelPlan>> = table(&catalog.channels, |slot, channel| {
@@ -83,6 +103,7 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         def,
         audiences: list(&looks.trait_audiences, slot),
         actions: list(&looks.trait_actions, slot),
+        rules: list(&looks.trait_rules, slot),
         fingerprint: prints.traits[slot],
     });
     let mut defs = audiences.into_iter();
@@ -105,6 +126,43 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         def: in_order(def, slot),
         fingerprint: prints.actions[slot],
     });
+    let mut defs = rules.into_iter();
+    let rules: Vec<Option<RulePlan>> = table_with(&catalog.rules, &mut defs, |slot, known, def| RulePlan {
+        slot: RuleSlot(number(slot)),
+        id: known.id,
+        key: known.key.clone(),
+        name: known.name.clone(),
+        def,
+        fingerprint: prints.rules[slot],
+    });
+    let mut defs = goals.into_iter();
+    let goals: Vec<Option<GoalPlan>> = table_with(&catalog.goals, &mut defs, |slot, known, def| GoalPlan {
+        slot: GoalSlot(number(slot)),
+        id: known.id,
+        key: known.key.clone(),
+        name: known.name.clone(),
+        def,
+        fingerprint: prints.goals[slot],
+    });
+    let mut defs = budgets.into_iter();
+    let budgets: Vec<Option<BudgetPlan>> = table_with(&catalog.budgets, &mut defs, |slot, known, def| BudgetPlan {
+        slot: BudgetSlot(number(slot)),
+        id: known.id,
+        key: known.key.clone(),
+        name: known.name.clone(),
+        def,
+        fingerprint: prints.budgets[slot],
+    });
+    let mut defs = experiments.into_iter();
+    let experiments: Vec<Option<ExperimentPlan>> =
+        table_with(&catalog.experiments, &mut defs, |slot, known, def| ExperimentPlan {
+            slot: ExperimentSlot(number(slot)),
+            id: known.id,
+            key: known.key.clone(),
+            name: known.name.clone(),
+            def,
+            fingerprint: prints.experiments[slot],
+        });
     let touches = looks
         .custom
         .into_iter()
@@ -125,6 +183,9 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         channel_keys: channels.iter().flatten().map(|channel| (channel.key.as_str().into(), channel.slot)).collect(),
         trait_keys: traits.iter().flatten().map(|known| (known.key.as_str().into(), known.slot)).collect(),
         audience_keys: audiences.iter().flatten().map(|known| (known.key.as_str().into(), known.slot)).collect(),
+        rule_keys: rules.iter().flatten().map(|known| (known.key.as_str().into(), known.slot)).collect(),
+        goal_keys: goals.iter().flatten().map(|known| (known.key.as_str().into(), known.slot)).collect(),
+        experiment_keys: experiments.iter().flatten().map(|known| (known.key.as_str().into(), known.slot)).collect(),
         action_ids: actions.iter().flatten().map(|action| (action.id, action.slot)).collect(),
         tokens: grants(&catalog),
         events,
@@ -132,6 +193,10 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         audiences,
         actions,
         channels,
+        rules,
+        goals,
+        budgets,
+        experiments,
         catalog,
     };
     plan.generation = plan.fold_generation();
@@ -194,6 +259,25 @@ fn looks(parts: &Parts<'_>) -> Looks {
     }
     for (slot, _) in catalog.live(Kind::Action) {
         look_action(parts, slot, &mut looks);
+    }
+    for (slot, known) in catalog.live(Kind::Rule) {
+        let rule = RuleSlot(number(slot));
+        for named in refs::list(Kind::Rule, &known.json()) {
+            match (&named.target, named.role) {
+                (Target::Definition(Kind::Event), Role::Feed) => {
+                    push(&mut looks.event_rules, names.event(&named.text).map(EventSlot::index), rule);
+                }
+                (Target::Definition(Kind::ComputedTrait), Role::Current) => {
+                    push(&mut looks.trait_rules, names.computed(&named.text).map(|(slot, _)| slot.index()), rule);
+                }
+                _ => {}
+            }
+        }
+    }
+    for (slot, known) in catalog.live(Kind::Goal) {
+        for named in refs::list(Kind::Goal, &known.json()).iter().filter(|named| named.role == Role::Feed) {
+            push(&mut looks.event_goals, names.event(&named.text).map(EventSlot::index), GoalSlot(number(slot)));
+        }
     }
     looks
 }
@@ -286,6 +370,10 @@ struct Prints {
     traits: Vec<u64>,
     audiences: Vec<u64>,
     actions: Vec<u64>,
+    rules: Vec<u64>,
+    goals: Vec<u64>,
+    budgets: Vec<u64>,
+    experiments: Vec<u64>,
 }
 
 impl Prints {
@@ -295,7 +383,10 @@ impl Prints {
             catalog.computed_traits.iter().map(|known| print(names, Kind::ComputedTrait, known, &[])).collect();
         let audiences = catalog.audiences.iter().map(|known| print(names, Kind::Audience, known, &traits)).collect();
         let actions = catalog.actions.iter().map(|known| print(names, Kind::Action, known, &traits)).collect();
-        Self { traits, audiences, actions }
+        let all = |kind| catalog.definitions(kind).iter().map(|known| print(names, kind, known, &traits)).collect();
+        let (rules, goals) = (all(Kind::Rule), all(Kind::Goal));
+        let (budgets, experiments) = (all(Kind::Budget), all(Kind::Experiment));
+        Self { traits, audiences, actions, rules, goals, budgets, experiments }
     }
 }
 
@@ -314,7 +405,7 @@ fn print(names: &Names<'_>, kind: Kind, known: &Definition, traits: &[u64]) -> u
     };
     part(kind.section().as_bytes());
     part(text.as_bytes());
-    if kind == Kind::Action || text.contains("dateTime") {
+    if !matches!(kind, Kind::ComputedTrait | Kind::Audience) || text.contains("dateTime") {
         part(names.catalog.organization.timezone.as_bytes());
     }
     for named in refs::list(kind, &body) {

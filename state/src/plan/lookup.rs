@@ -1,7 +1,9 @@
 //! From what people write (an id, a key, a name) to a slot.
 
 use super::catalog::{Catalog, Definition, Kind, Token, token_hash};
-use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, DefId, EventSlot, TraitSlot};
+use crate::ids::{
+    ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, DefId, EventSlot, ExperimentSlot, GoalSlot, RuleSlot, TraitSlot,
+};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
@@ -45,7 +47,7 @@ impl<'a> Finder<'a> {
             removed_ids: HashMap::new(),
             removed_names: HashMap::new(),
         };
-        let keyed = matches!(kind, Kind::Channel | Kind::ComputedTrait | Kind::Audience);
+        let keyed = kind.keyed();
         let mut versions: HashMap<&str, u32> = HashMap::new();
         for (slot, known) in catalog.definitions(kind).iter().enumerate() {
             if known.removed {
@@ -101,8 +103,19 @@ pub(super) struct Finders<'a>(BTreeMap<Kind, Finder<'a>>);
 
 impl<'a> Finders<'a> {
     pub(super) fn new(catalog: &'a Catalog) -> Self {
-        let kinds =
-            [Kind::Channel, Kind::Event, Kind::Context, Kind::ComputedTrait, Kind::Audience, Kind::ActionType, Kind::Action];
+        let kinds = [
+            Kind::Channel,
+            Kind::Event,
+            Kind::Context,
+            Kind::ComputedTrait,
+            Kind::Audience,
+            Kind::ActionType,
+            Kind::Action,
+            Kind::Rule,
+            Kind::Goal,
+            Kind::Budget,
+            Kind::Experiment,
+        ];
         Self(kinds.into_iter().map(|kind| (kind, Finder::new(catalog, kind))).collect())
     }
 
@@ -156,6 +169,10 @@ slot_of! {
     trait_slot -> TraitSlot, u32, Kind::ComputedTrait;
     audience_slot -> AudienceSlot, u32, Kind::Audience;
     action_slot -> ActionSlot, u32, Kind::Action;
+    rule_slot -> RuleSlot, u32, Kind::Rule;
+    goal_slot -> GoalSlot, u32, Kind::Goal;
+    budget_slot -> BudgetSlot, u32, Kind::Budget;
+    experiment_slot -> ExperimentSlot, u32, Kind::Experiment;
 }
 
 /// A key for an audience that brings none: lower-case letters and digits of its name, the rest as

@@ -17,6 +17,7 @@
 
 mod apply;
 mod catalog;
+mod circle;
 mod compile;
 mod diff;
 mod document;
@@ -27,6 +28,7 @@ mod names;
 #[expect(clippy::module_inception, reason = "the plan is what this module is about")]
 mod plan;
 mod read;
+mod read_keyed;
 mod refs;
 mod remove;
 mod resolve;
@@ -38,7 +40,10 @@ pub use apply::DEFINITIONS_MAX;
 pub use catalog::{Catalog, Definition, Kind, LoadError, Organization, Token, TokenKind, token_hash};
 pub use diff::{Change, Diff, What};
 pub use document::CatalogDocument;
-pub use plan::{ActionPlan, AudiencePlan, ChannelPlan, CustomTouch, EventPlan, Plan, TokenGrant, TraitPlan};
+pub use plan::{
+    ActionPlan, AudiencePlan, BudgetPlan, ChannelPlan, CustomTouch, EventPlan, ExperimentPlan, GoalPlan, Plan, RulePlan,
+    TokenGrant, TraitPlan,
+};
 pub use remove::Dependent;
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ impl Plan {
         mac.verify_slice(&given).is_ok()
     }
 
-    /// Stands for every definition that a profile's state is folded under: traits, audiences, caps. A
+    /// Stands for every definition that a profile's state is folded under: traits, audiences, caps, rules,
+    /// goals, budgets, experiments. A
     /// profile folded under another generation is folded anew.
     pub(super) fn fold_generation(&self) -> u32 {
         let mut crc = 0;
@@ -62,6 +63,18 @@ impl Plan {
         }
         for plan in self.actions.iter().flatten() {
             add(plan.slot.0, format!("{:?}", plan.def.caps).as_bytes());
+        }
+        for plan in self.rules.iter().flatten() {
+            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
+        }
+        for plan in self.goals.iter().flatten() {
+            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
+        }
+        for plan in self.budgets.iter().flatten() {
+            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
+        }
+        for plan in self.experiments.iter().flatten() {
+            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
         }
         crc
     }

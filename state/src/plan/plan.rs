@@ -3,11 +3,16 @@
 
 use super::catalog::{Catalog, TokenKind, token_hash};
 use super::index;
-use crate::action::ActionDef;
+use crate::action::{ActionDef, BudgetDef};
 use crate::audience::AudienceDef;
-use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, DefId, EventSlot, PathId, TraitSlot};
+use crate::experiment::ExperimentDef;
+use crate::goal::GoalDef;
+use crate::ids::{
+    ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, DefId, EventSlot, ExperimentSlot, GoalSlot, PathId, RuleSlot, TraitSlot,
+};
 use crate::issue::Issue;
 use crate::paths::PathTable;
+use crate::rule::RuleDef;
 use crate::schema::Schema;
 use crate::time::Zone;
 use crate::traits::TraitDef;
@@ -42,6 +47,14 @@ pub struct Plan {
     pub actions: Vec<Option<ActionPlan>>,
     /// By [`ChannelSlot`].
     pub channels: Vec<Option<ChannelPlan>>,
+    /// By [`RuleSlot`].
+    pub rules: Vec<Option<RulePlan>>,
+    /// By [`GoalSlot`].
+    pub goals: Vec<Option<GoalPlan>>,
+    /// By [`BudgetSlot`].
+    pub budgets: Vec<Option<BudgetPlan>>,
+    /// By [`ExperimentSlot`].
+    pub experiments: Vec<Option<ExperimentPlan>>,
     pub(super) custom: Option<Schema>,
     pub(super) custom_version: u32,
     pub(super) open: Schema,
@@ -53,6 +66,9 @@ pub struct Plan {
     pub(super) channel_keys: Index<Box<str>, ChannelSlot>,
     pub(super) trait_keys: Index<Box<str>, TraitSlot>,
     pub(super) audience_keys: Index<Box<str>, AudienceSlot>,
+    pub(super) rule_keys: Index<Box<str>, RuleSlot>,
+    pub(super) goal_keys: Index<Box<str>, GoalSlot>,
+    pub(super) experiment_keys: Index<Box<str>, ExperimentSlot>,
     pub(super) action_ids: Index<DefId, ActionSlot>,
     pub(super) tokens: Index<[u8; 32], TokenGrant>,
 }
@@ -75,6 +91,10 @@ pub struct EventPlan {
     pub audiences: Box<[AudienceSlot]>,
     /// Active actions that it makes candidates (`targeting.onEvent`).
     pub actions: Box<[ActionSlot]>,
+    /// Rules whose metric it feeds.
+    pub rules: Box<[RuleSlot]>,
+    /// Goals that it converts.
+    pub goals: Box<[GoalSlot]>,
 }
 
 /// A computed trait.
@@ -93,6 +113,8 @@ pub struct TraitPlan {
     pub audiences: Box<[AudienceSlot]>,
     /// Active actions that target by it or show it.
     pub actions: Box<[ActionSlot]>,
+    /// Rules whose metric it is.
+    pub rules: Box<[RuleSlot]>,
     /// Differs from another plan's where the state has to be built anew.
     pub fingerprint: u64,
 }
@@ -130,6 +152,70 @@ pub struct ActionPlan {
     /// Whom it is for and what it says.
     pub def: ActionDef,
     /// Differs from another plan's where deliveries have to be evaluated anew.
+    pub fingerprint: u64,
+}
+
+/// A rule.
+pub struct RulePlan {
+    /// Its slot.
+    pub slot: RuleSlot,
+    /// Its id.
+    pub id: DefId,
+    /// Its key.
+    pub key: String,
+    /// For people.
+    pub name: String,
+    /// When it fires, and what follows.
+    pub def: RuleDef,
+    /// Differs from another plan's where the state has to be built anew.
+    pub fingerprint: u64,
+}
+
+/// A goal.
+pub struct GoalPlan {
+    /// Its slot.
+    pub slot: GoalSlot,
+    /// Its id.
+    pub id: DefId,
+    /// Its key.
+    pub key: String,
+    /// For people.
+    pub name: String,
+    /// What converts, and how it is credited.
+    pub def: GoalDef,
+    /// Differs from another plan's where the state has to be built anew.
+    pub fingerprint: u64,
+}
+
+/// A frequency budget.
+pub struct BudgetPlan {
+    /// Its slot.
+    pub slot: BudgetSlot,
+    /// Its id.
+    pub id: DefId,
+    /// Its key.
+    pub key: String,
+    /// For people.
+    pub name: String,
+    /// What it allows.
+    pub def: BudgetDef,
+    /// Differs from another plan's where the state has to be built anew.
+    pub fingerprint: u64,
+}
+
+/// An experiment.
+pub struct ExperimentPlan {
+    /// Its slot.
+    pub slot: ExperimentSlot,
+    /// Its id.
+    pub id: DefId,
+    /// Its key.
+    pub key: String,
+    /// For people.
+    pub name: String,
+    /// Who sees what.
+    pub def: ExperimentDef,
+    /// Differs from another plan's where the state has to be built anew.
     pub fingerprint: u64,
 }
 
@@ -208,6 +294,14 @@ impl Plan {
         action_plan: actions, ActionSlot -> ActionPlan;
         /// A channel in force.
         channel_plan: channels, ChannelSlot -> ChannelPlan;
+        /// A rule in force.
+        rule_plan: rules, RuleSlot -> RulePlan;
+        /// A goal in force.
+        goal_plan: goals, GoalSlot -> GoalPlan;
+        /// A budget in force.
+        budget_plan: budgets, BudgetSlot -> BudgetPlan;
+        /// An experiment in force.
+        experiment_plan: experiments, ExperimentSlot -> ExperimentPlan;
     }
 
     /// The event tracked by this name.
@@ -232,6 +326,24 @@ impl Plan {
     #[must_use]
     pub fn audience_by_key(&self, key: &str) -> Option<&AudiencePlan> {
         self.audience_plan(*self.audience_keys.get(key)?)
+    }
+
+    /// The rule of this key.
+    #[must_use]
+    pub fn rule_by_key(&self, key: &str) -> Option<&RulePlan> {
+        self.rule_plan(*self.rule_keys.get(key)?)
+    }
+
+    /// The goal of this key.
+    #[must_use]
+    pub fn goal_by_key(&self, key: &str) -> Option<&GoalPlan> {
+        self.goal_plan(*self.goal_keys.get(key)?)
+    }
+
+    /// The experiment of this key.
+    #[must_use]
+    pub fn experiment_by_key(&self, key: &str) -> Option<&ExperimentPlan> {
+        self.experiment_plan(*self.experiment_keys.get(key)?)
     }
 
     /// The action of this id.

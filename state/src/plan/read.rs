@@ -1,9 +1,8 @@
 //! What a document says of each kind of definition: names, keys, versions, and what may not change.
 
 use super::apply::{Draft, body};
-use super::catalog::{Definition, Kind};
+use super::catalog::Kind;
 use super::document::Fields;
-use super::lookup::slug;
 use super::shape;
 use crate::issue::DEFINITION_INVALID;
 use crate::time::Zone;
@@ -162,41 +161,11 @@ impl Draft<'_> {
     }
 
     pub(super) fn audience(&mut self, value: &Value, pointer: &str) {
-        let Some(fields) = Fields::open(value, pointer, &mut self.issues) else { return };
-        shape::AUDIENCE.check(value, pointer, &mut self.issues);
-        let id = fields.id(&mut self.issues);
-        let name = self.name(&fields, "name");
-        let key = if fields.get("key").is_some() {
-            let key = self.name(&fields, "key");
-            if key.contains(['/', ' ']) {
-                self.refuse(fields.at("key"), DEFINITION_INVALID, format!("key {key:?} stands in paths: no / and no spaces"));
-            }
-            key
-        } else {
-            // A key that was made from a name stays when the name changes.
-            let known = self.known(Kind::Audience, id).or_else(|| {
-                let named = |(_, known): &(usize, &Definition)| known.name == name;
-                self.old.live(Kind::Audience).find(named).map(|(slot, _)| slot)
-            });
-            match known {
-                Some(slot) => self.old.audiences[slot].key.clone(),
-                None => self.free_slug(&name, pointer),
-            }
-        };
-        let slot = self.claim(Kind::Audience, id, &name, &key, pointer);
-        self.same_type(Kind::Audience, slot, audience_type(value), &fields);
-        self.take(Kind::Audience, slot, value, pointer);
-    }
-
-    /// A key for a new audience. Another audience's key is not taken over by chance.
-    fn free_slug(&mut self, name: &str, pointer: &str) -> String {
-        let key = slug(name);
-        let other = self.old.live(Kind::Audience).find(|(_, known)| known.key == key).map(|(_, known)| known.name.clone());
-        if let Some(other) = other {
-            let message = format!("the key {key:?} made from this name belongs to {other:?}: give a key");
-            self.refuse(format!("{pointer}/key"), "key_taken", message);
+        if let Some(slot) = self.keyed(Kind::Audience, &shape::AUDIENCE, value, pointer)
+            && let Some(fields) = Fields::open(value, pointer, &mut self.issues)
+        {
+            self.same_type(Kind::Audience, slot, audience_type(value), &fields);
         }
-        key
     }
 
     /// A version in use is immutable. Without a version, a change makes the next one.

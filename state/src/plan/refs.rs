@@ -80,6 +80,10 @@ pub(super) fn visit(kind: Kind, body: &mut Value, pointer: &str, visitor: &mut V
         Kind::Audience => audience(body, pointer, visitor),
         Kind::ActionType => each(body, "properties", pointer, &mut |item, pointer| property(item, pointer, visitor)),
         Kind::Action => action(body, pointer, visitor),
+        Kind::Rule => rule(body, pointer, visitor),
+        Kind::Goal => goal(body, pointer, visitor),
+        Kind::Budget => channels(body, pointer, visitor),
+        Kind::Experiment => experiment(body, pointer, visitor),
         Kind::Channel | Kind::Token | Kind::Event | Kind::CustomTraits => {}
     }
 }
@@ -100,6 +104,50 @@ fn computed_trait(body: &mut Value, pointer: &str, visitor: &mut Visitor<'_>) {
             left(properties, &pointer, Target::Property(event), Role::AsOfEvent, visitor);
         }
     }
+}
+
+/// Conditions on the properties of the event that `body` is about.
+fn event_conditions(body: &mut Value, event: &str, pointer: &str, visitor: &mut Visitor<'_>) {
+    conditions(body, "conditions", pointer, &mut |leaf, pointer| {
+        left(leaf, pointer, Target::Property(event.to_owned()), Role::AsOfEvent, visitor);
+        comparison(leaf, pointer, Role::AsOfEvent, &[], visitor);
+    });
+}
+
+fn rule(body: &mut Value, pointer: &str, visitor: &mut Visitor<'_>) {
+    one(body, "eventId", pointer, Target::Definition(Kind::Event), Role::Feed, visitor);
+    let event = text(body, "eventId");
+    event_conditions(body, &event, pointer, visitor);
+    channels(body, pointer, visitor);
+    if let Some(metric) = body.get_mut("metric").filter(|metric| metric.is_object()) {
+        let pointer = at(pointer, "metric");
+        for field in ["sum", "avg", "min", "max", "unique"] {
+            one(metric, field, &pointer, Target::Property(event.clone()), Role::AsOfEvent, visitor);
+        }
+        one(metric, "trait", &pointer, Target::Definition(Kind::ComputedTrait), Role::Current, visitor);
+    }
+    each(body, "then", pointer, &mut |effect, pointer| {
+        one(effect, "event", pointer, Target::Definition(Kind::Event), Role::Mention, visitor);
+    });
+}
+
+fn goal(body: &mut Value, pointer: &str, visitor: &mut Visitor<'_>) {
+    one(body, "eventId", pointer, Target::Definition(Kind::Event), Role::Feed, visitor);
+    let event = text(body, "eventId");
+    event_conditions(body, &event, pointer, visitor);
+    if let Some(value) = body.get_mut("value").filter(|value| value.is_object()) {
+        one(value, "property", &at(pointer, "value"), Target::Property(event), Role::AsOfEvent, visitor);
+    }
+    channels(body, pointer, visitor);
+    texts(body, "actions", pointer, Target::Definition(Kind::Action), Role::Mention, visitor);
+}
+
+fn experiment(body: &mut Value, pointer: &str, visitor: &mut Visitor<'_>) {
+    texts(body, "actions", pointer, Target::Definition(Kind::Action), Role::Mention, visitor);
+    one(body, "goal", pointer, Target::Definition(Kind::Goal), Role::Mention, visitor);
+    each(body, "variants", pointer, &mut |variant, pointer| {
+        each(variant, "properties", pointer, &mut |item, pointer| property(item, pointer, visitor));
+    });
 }
 
 fn audience(body: &mut Value, pointer: &str, visitor: &mut Visitor<'_>) {
@@ -171,6 +219,7 @@ fn source(leaf: &mut Value, pointer: &str, visitor: &mut Visitor<'_>) {
     let target = match leaf.get("source").and_then(Value::as_str) {
         Some("computed" | "computed_trait") => Target::Definition(Kind::ComputedTrait),
         Some("custom" | "custom_trait") => Target::Custom,
+        Some("audience") => Target::Definition(Kind::Audience),
         _ => return,
     };
     left(leaf, pointer, target, Role::Current, visitor);

@@ -21,7 +21,17 @@ pub struct Dependent {
 }
 
 /// The kinds whose definitions name others.
-pub(super) const NAMING: [Kind; 5] = [Kind::Context, Kind::ComputedTrait, Kind::Audience, Kind::ActionType, Kind::Action];
+pub(super) const NAMING: [Kind; 9] = [
+    Kind::Context,
+    Kind::ComputedTrait,
+    Kind::Audience,
+    Kind::ActionType,
+    Kind::Action,
+    Kind::Rule,
+    Kind::Goal,
+    Kind::Budget,
+    Kind::Experiment,
+];
 
 impl Catalog {
     /// The definitions in force that name the one in `slot`, contexts and tokens of a channel included.

@@ -5,7 +5,7 @@ use super::document::{at, issue};
 use super::lookup::Finders;
 use super::structure;
 use crate::expr::{PathRef, Resolve};
-use crate::ids::{AudienceSlot, ChannelSlot, EventSlot, TraitSlot};
+use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, EventSlot, GoalSlot, TraitSlot};
 use crate::issue::Issue;
 use crate::paths::PathTable;
 use crate::schema::{DataType, Schema, Structure, UnknownKeys};
@@ -135,6 +135,16 @@ impl Resolve for Names<'_> {
     fn audience(&self, id_or_key: &str) -> Option<AudienceSlot> {
         let slot = self.finders.seek_any(Kind::Audience, id_or_key)?;
         u32::try_from(slot).ok().map(AudienceSlot)
+    }
+
+    fn action(&self, id_or_name: &str) -> Option<ActionSlot> {
+        let slot = self.finders.seek_any(Kind::Action, id_or_name)?;
+        u32::try_from(slot).ok().map(ActionSlot)
+    }
+
+    fn goal(&self, id_or_key: &str) -> Option<GoalSlot> {
+        let slot = self.finders.seek_any(Kind::Goal, id_or_key)?;
+        u32::try_from(slot).ok().map(GoalSlot)
     }
 
     fn event_path(&self, event: EventSlot, dotted: &str) -> Option<PathRef> {

@@ -181,6 +181,55 @@ pub(super) static ACTION: Shape = Fields(
     ],
 );
 
+const TOUCHED: &[&str] =
+    &["property", "key", "type", "dataType", "operator", "value", "target", "traitKey", "orMissing", "ignoreCase"];
+
+/// A rule.
+pub(super) static RULE: Shape = Fields(
+    &["id", "version", "name", "description", "key", "eventId", "channels", "operator", "threshold", "onUnmet", "fireOnBackfill"],
+    &[
+        ("conditions", Conditions(TOUCHED)),
+        ("metric", Fields(&["sum", "avg", "min", "max", "unique", "trait", "count"], &[])),
+        ("period", Fields(&["start", "end", "calendar"], &[("last", AMOUNT)])),
+        ("fire", Fields(&["every"], &[])),
+        ("then", List(&OPEN_EFFECT)),
+    ],
+);
+
+const OPEN_EFFECT: Shape = Fields(&["type", "key", "value", "event", "url", "params", "properties"], &[]);
+
+/// A goal.
+pub(super) static GOAL: Shape = Fields(
+    &[
+        "id",
+        "version",
+        "name",
+        "description",
+        "key",
+        "eventId",
+        "currency",
+        "model",
+        "touches",
+        "channels",
+        "actions",
+        "dedupe",
+        "expose",
+    ],
+    &[("conditions", Conditions(TOUCHED)), ("value", Fields(&["property", "fixed"], &[])), ("lookback", AMOUNT)],
+);
+
+/// A budget.
+pub(super) static BUDGET: Shape = Fields(
+    &["id", "version", "name", "description", "key", "tags", "slot", "channels", "event", "count", "within", "withinUnit"],
+    &[("quietHours", Fields(&["start", "end", "weekdays"], &[]))],
+);
+
+/// An experiment.
+pub(super) static EXPERIMENT: Shape = Fields(
+    &["id", "version", "name", "description", "key", "actions", "tag", "holdout", "salt", "goal", "state", "confidence"],
+    &[("variants", List(&Fields(&["key", "name", "weight"], &[("properties", List(&PROPERTY))])))],
+);
+
 impl Shape {
     /// Reports every field of `value` that has no place in this shape.
     pub(super) fn check(&self, value: &Value, pointer: &str, issues: &mut Vec<Issue>) {

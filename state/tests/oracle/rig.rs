@@ -27,7 +27,7 @@ pub(crate) fn occurrence(name: &str, on: &str, properties: &Json) -> Occurrence 
         (path(key), cast.unwrap_or_else(|| Value::from_json(json)))
     });
     let props = Props::new(props.collect());
-    Occurrence { event: event(name), version: 1, channel: channel(on), props, context: Props::default() }
+    Occurrence { event: event(name), version: 1, channel: channel(on), props, context: Props::default(), chain: Box::default() }
 }
 
 /// What the engine asks of a definition.

@@ -21,7 +21,7 @@ fn moment(seq: u64) -> Moment {
 }
 
 fn reacted(reaction: Reaction) -> Reacted {
-    Reacted { action: ACTION, reaction, channel: WEB, delivery: None, test: false, properties: None }
+    Reacted { action: ACTION, reaction, channel: WEB, delivery: None, test: false, properties: None, variant: None, result: None }
 }
 
 /// Something that hands out a limited number of places in two steps, as an accept with a hook does.

@@ -1,0 +1,177 @@
+//! Folds one entry into the state of a profile.
+
+use super::log::refold;
+use super::review::{put_audience, review, take_audience};
+use super::{Changes, Dry, ProfileFacts};
+use crate::action::{CapState, Group};
+use crate::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props};
+use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, PathId};
+use crate::plan::Plan;
+use crate::profile::{History, Profile, TraitCell};
+use crate::traits::TraitState;
+use smallvec::SmallVec;
+
+/// Folds one entry into the state. With `history`, states that cannot take it are folded again; without,
+/// the caller is folding in order already and nothing can be late.
+pub(super) fn fold_entry(
+    plan: &Plan,
+    profile: &mut Profile,
+    entry: &Entry,
+    out: &mut Changes,
+    history: Option<&mut dyn History>,
+) {
+    match &entry.kind {
+        EntryKind::Event(occurrence) => {
+            seen_in(profile, occurrence.channel, &entry.user_id, entry.at);
+            out.event = Some(occurrence.event);
+            profile.core.events += 1;
+            let dry = feed(plan, profile, entry.moment, entry.at, occurrence, history.is_none(), out);
+            profile.core.newest = profile.core.newest.max(entry.moment);
+            if let (false, Some(history)) = (dry.is_empty(), history) {
+                refold(plan, profile, &dry, Some(entry), history, out);
+            }
+        }
+        EntryKind::Identified(identified) => fold_identified(plan, profile, entry, identified, history.is_none(), out),
+        EntryKind::Reacted(reacted) => {
+            if let Some(action) = plan.action_plan(reacted.action) {
+                if !reacted.test {
+                    let counts = profile.core.caps.get_or_insert_with(reacted.action.0, CapState::default);
+                    counts.record(&action.def.caps, Group::User, reacted.reaction, reacted.channel, entry.moment.t);
+                }
+                out.reacted = Some(reacted.action);
+            }
+        }
+        EntryKind::Fired(fired) => {
+            if let Some(custom) = &fired.custom {
+                set_custom(plan, profile, entry, custom, history.is_none(), out);
+            }
+        }
+        // What they take away has left the log by the time it is folded.
+        EntryKind::Erased(_) | EntryKind::Split(_) => {}
+    }
+}
+
+fn seen_in(profile: &mut Profile, channel: ChannelSlot, user_id: &str, at: Millis) {
+    if profile.identity(channel, user_id).is_some() {
+        return;
+    }
+    // The same id on another channel is the same person: kind and flag are inherited, so a known id does
+    // not become anonymous by being seen elsewhere.
+    let known = profile.core.identities.iter().find(|i| i.user_id == user_id);
+    let (kind, is_anonymous) = known.map_or_else(|| ("anonymous_id".into(), true), |i| (i.kind.clone(), i.is_anonymous));
+    profile.core.identities.push(Identity { channel, kind, user_id: user_id.into(), is_anonymous, created_at: at });
+}
+
+fn feed(
+    plan: &Plan,
+    profile: &mut Profile,
+    moment: Moment,
+    now: Millis,
+    occurrence: &Occurrence,
+    folding: bool,
+    out: &mut Changes,
+) -> Dry {
+    let mut dry = Dry::default();
+    let Some(event) = plan.event_plan(occurrence.event) else { return dry };
+    if !folding && moment < profile.core.newest {
+        dry.add_readers(plan);
+    }
+    let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+    // Audiences first: a step that compares with a trait reads the value from just before the event.
+    for &slot in &event.audiences {
+        let Some(audience) = plan.audience_plan(slot) else { continue };
+        let mut cell = take_audience(profile, slot, &audience.def, folding);
+        let facts = ProfileFacts { plan, profile, event: Some(occurrence), context: None };
+        let fed = audience.def.feed(&mut cell.state, moment, occurrence, &facts, now);
+        cell.deadline = audience.def.deadline(&cell.state);
+        put_audience(profile, slot, cell);
+        if fed.needs_history {
+            dry.audiences.push(slot);
+        }
+        if fed.changed {
+            affected.push(slot);
+        }
+        if fed.again && profile.member_since(slot).is_some() {
+            out.reentered.push(slot);
+        }
+    }
+    for &slot in &event.traits {
+        let Some(trait_plan) = plan.trait_plan(slot) else { continue };
+        let mut cell = std::mem::replace(
+            profile.core.traits.get_or_insert_with(slot.0, || TraitCell {
+                state: if folding { trait_plan.def.fold_state() } else { trait_plan.def.new_state() },
+                deadline: Millis::MAX,
+            }),
+            TraitCell { state: TraitState::default(), deadline: Millis::MAX },
+        );
+        let facts = ProfileFacts { plan, profile, event: Some(occurrence), context: None };
+        let fed = trait_plan.def.feed(&mut cell.state, moment, occurrence, &facts, now);
+        cell.deadline = trait_plan.def.deadline(&cell.state);
+        if let Some(place) = profile.core.traits.get_mut(slot.0) {
+            *place = cell;
+        }
+        if fed.needs_history {
+            dry.traits.push(slot);
+        }
+        if fed.changed {
+            out.touch(slot);
+            affected.extend(trait_plan.audiences.iter().copied());
+        }
+    }
+    review(plan, profile, affected, now, Some(moment), folding, out);
+    dry
+}
+
+fn fold_identified(plan: &Plan, profile: &mut Profile, entry: &Entry, identified: &Identified, folding: bool, out: &mut Changes) {
+    let was_known = profile.is_known();
+    for identity in &identified.identities {
+        match profile.core.identities.iter_mut().find(|i| i.channel == identity.channel && i.user_id == identity.user_id) {
+            // Known stays known.
+            Some(have) if !identity.is_anonymous || have.is_anonymous => {
+                have.kind.clone_from(&identity.kind);
+                have.is_anonymous &= identity.is_anonymous;
+            }
+            Some(_) => {}
+            None => profile.core.identities.push(identity.clone()),
+        }
+        if !identity.is_anonymous {
+            for same in profile.core.identities.iter_mut().filter(|i| i.user_id == identity.user_id) {
+                same.kind.clone_from(&identity.kind);
+                same.is_anonymous = false;
+            }
+        }
+    }
+    let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+    if let Some(custom) = &identified.custom {
+        for path in changed_paths(&profile.core.custom, custom) {
+            affected.extend(plan.custom_touch(path).audiences.iter().copied());
+            out.custom.push(path);
+        }
+        profile.core.custom = custom.clone();
+    }
+    if was_known != profile.is_known() {
+        out.identity = true;
+        affected.extend(plan.audience_slots());
+    }
+    if !identified.absorbed.is_empty() {
+        out.identity = true;
+    }
+    review(plan, profile, affected, entry.at, Some(entry.moment), folding, out);
+}
+
+/// The custom traits become exactly `custom`.
+fn set_custom(plan: &Plan, profile: &mut Profile, entry: &Entry, custom: &Props, folding: bool, out: &mut Changes) {
+    let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+    for path in changed_paths(&profile.core.custom, custom) {
+        affected.extend(plan.custom_touch(path).audiences.iter().copied());
+        out.custom.push(path);
+    }
+    profile.core.custom = custom.clone();
+    review(plan, profile, affected, entry.at, Some(entry.moment), folding, out);
+}
+
+fn changed_paths(old: &Props, new: &Props) -> Vec<PathId> {
+    let gone = old.iter().filter(|(path, _)| new.get(*path).is_none());
+    let differ = new.iter().filter(|(path, value)| old.get(*path) != Some(value));
+    gone.chain(differ).map(|(path, _)| *path).collect()
+}

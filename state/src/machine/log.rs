@@ -1,0 +1,156 @@
+//! The whole log: folded in order into a scratch profile, for what compact state cannot answer.
+
+use super::feed::fold_entry;
+use super::review::review;
+use super::{Changes, Dry, start, step_timers};
+use crate::event::{Entry, MembershipChange};
+use crate::ids::{AudienceSlot, Millis, ProfileId, TraitSlot};
+use crate::plan::Plan;
+use crate::profile::{AudienceCell, History, Profile, sort_entries};
+use smallvec::SmallVec;
+
+/// Folds the whole log into a scratch profile in order, up to `now`.
+#[must_use]
+pub fn fold(plan: &Plan, id: ProfileId, entries: &[Entry], now: Millis) -> Profile {
+    let born_at = entries.iter().map(|e| e.at).min().unwrap_or(now);
+    let first = entries.first().map_or(now, |e| e.moment.t.min(e.at));
+    let mut scratch = Profile::new(id, born_at, 0);
+    let mut ignored = Changes::default();
+    start(plan, &mut scratch, first, true, &mut ignored);
+    for entry in entries {
+        // In the fold an entry takes effect at its event time: that is what "had come in order" means.
+        let in_order = Entry { at: entry.moment.t, ..entry.clone() };
+        step_timers(plan, &mut scratch, in_order.moment.t, true, &mut ignored);
+        scratch.core.clock = scratch.core.clock.max(in_order.moment.t);
+        fold_entry(plan, &mut scratch, &in_order, &mut ignored, None);
+        scratch.core.applied = scratch.core.applied.max(entry.moment.seq);
+        scratch.core.updated_at = scratch.core.updated_at.max(entry.at);
+    }
+    step_timers(plan, &mut scratch, now, true, &mut ignored);
+    scratch.core.clock = now;
+    settle(plan, &mut scratch);
+    scratch
+}
+
+/// Bounds what the fold has filled, as a live profile is bounded.
+fn settle(plan: &Plan, scratch: &mut Profile) {
+    for (slot, cell) in scratch.core.traits.iter_mut() {
+        if let Some(trait_plan) = plan.trait_plan(TraitSlot(slot)) {
+            trait_plan.def.settle(&mut cell.state);
+        }
+    }
+    for (slot, cell) in scratch.core.audiences.iter_mut() {
+        if let Some(audience) = plan.audience_plan(AudienceSlot(slot)) {
+            audience.def.settle(&mut cell.state);
+        }
+    }
+}
+
+/// Takes the states of `dry` definitions from a fold of the whole log.
+pub(super) fn refold(
+    plan: &Plan,
+    profile: &mut Profile,
+    dry: &Dry,
+    late: Option<&Entry>,
+    history: &mut dyn History,
+    out: &mut Changes,
+) {
+    let mut entries = history.load(profile);
+    if let Some(entry) = late {
+        entries.push(entry.clone());
+        sort_entries(&mut entries);
+    }
+    let now = profile.core.clock;
+    let mut scratch = fold(plan, profile.core.id, &entries, now);
+    let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+    for &slot in &dry.traits {
+        if let (Some(cell), Some(trait_plan)) = (scratch.core.traits.remove(slot.0), plan.trait_plan(slot)) {
+            if let Some(place) = profile.core.traits.get_mut(slot.0) {
+                *place = cell;
+            }
+            out.touch(slot);
+            affected.extend(trait_plan.audiences.iter().copied());
+        }
+    }
+    for &slot in &dry.audiences {
+        if let (Some(new), Some(place)) = (scratch.core.audiences.remove(slot.0), profile.core.audiences.get_mut(slot.0)) {
+            *place = AudienceCell { since: place.since, ..new };
+            affected.push(slot);
+        }
+    }
+    review(plan, profile, affected, now, late.map(|e| e.moment), false, out);
+}
+
+/// Moves `followers` into `leader` before the merging entry is applied: the leader's log becomes the
+/// union, and its state the fold of that union. Memberships that both sides had keep the leader's date.
+pub fn absorb(
+    plan: &Plan,
+    leader: &mut Profile,
+    followers: Vec<Profile>,
+    now: Millis,
+    history: &mut dyn History,
+    out: &mut Changes,
+) {
+    for mut follower in followers {
+        leader.core.absorbed.push(follower.core.id);
+        leader.core.absorbed.append(&mut follower.core.absorbed);
+        leader.tail.append(&mut follower.tail);
+        leader.core.created_at = leader.core.created_at.min(follower.core.created_at);
+        leader.core.root = leader.core.root.min(follower.core.root);
+        for identity in follower.core.identities {
+            if leader.identity(identity.channel, &identity.user_id).is_none() {
+                leader.core.identities.push(identity);
+            }
+        }
+        leader.core.newest = leader.core.newest.max(follower.core.newest);
+        leader.core.clock = leader.core.clock.max(follower.core.clock);
+        leader.core.events += follower.core.events;
+    }
+    sort_entries(&mut leader.tail);
+    leader.core.clock = leader.core.clock.max(now);
+    rebuild(plan, leader, true, history, out);
+    out.identity = true;
+}
+
+/// Folds a profile's state anew from its whole log under `plan`: after a merge, and when definitions
+/// changed. Identities and custom traits stay as they are. Emits only the difference, as of now; who
+/// enters does so `enter_now` (a merge), or since when the definition would have had it (backfill).
+pub fn rebuild(plan: &Plan, profile: &mut Profile, enter_now: bool, history: &mut dyn History, out: &mut Changes) {
+    let entries = history.load(profile);
+    let now = profile.core.clock;
+    let scratch = fold(plan, profile.core.id, &entries, now);
+    let before: Vec<(AudienceSlot, Millis)> =
+        profile.core.audiences.iter().filter_map(|(slot, cell)| Some((AudienceSlot(slot), cell.since?))).collect();
+    for (slot, _) in profile.core.traits.iter().chain(scratch.core.traits.iter()) {
+        out.touch(TraitSlot(slot));
+    }
+    profile.core.traits = scratch.core.traits;
+    profile.core.audiences = scratch.core.audiences;
+    profile.core.caps = scratch.core.caps;
+    profile.core.budgets = scratch.core.budgets;
+    profile.core.rules = scratch.core.rules;
+    profile.core.goals = scratch.core.goals;
+    profile.core.trials = scratch.core.trials;
+    // Custom traits and identities are outcomes of identify, not of the fold; conditions see the present ones.
+    review(plan, profile, plan.audience_slots().collect(), now, None, false, &mut Changes::default());
+    for slot in plan.audience_slots() {
+        let was = before.iter().find(|(s, _)| *s == slot).map(|(_, since)| *since);
+        let Some(cell) = profile.core.audiences.get_mut(slot.0) else { continue };
+        match (was, cell.since) {
+            (Some(since), Some(_)) => cell.since = Some(since),
+            (Some(_), None) => out.member(MembershipChange { audience: slot, entered: false, t: now, seq: profile.core.applied }),
+            (None, Some(_)) => {
+                if enter_now {
+                    cell.since = Some(now);
+                }
+                out.member(MembershipChange { audience: slot, entered: true, t: now, seq: profile.core.applied });
+            }
+            (None, None) => {}
+        }
+    }
+    for (slot, _) in before {
+        if plan.audience_plan(slot).is_none() {
+            out.member(MembershipChange { audience: slot, entered: false, t: now, seq: profile.core.applied });
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Folds one entry, or the passing of time, into one profile. All branching between stages is here.
+//!
+//! The state of a profile is the fold of its log in `(t, seq)` order. In order, an entry costs only the
+//! definitions that its event name touches; an entry that comes late, where a compact state cannot take
+//! it, makes the machine fold the log again into a scratch profile and take the answer from there. One
+//! code path therefore serves live events, late events, merges, backfill and replay.
+
+mod feed;
+mod log;
+mod review;
+
+pub use log::{absorb, fold, rebuild};
+
+use crate::event::{Entry, MembershipChange, Occurrence};
+use crate::expr::{Facts, PathRef, Source, descend};
+use crate::ids::{ActionSlot, AudienceSlot, EventSlot, Millis, PathId, TraitSlot};
+use crate::plan::Plan;
+use crate::profile::{History, Profile};
+use crate::value::Value;
+use feed::fold_entry;
+use log::refold;
+use review::review;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+/// What one input changed about one profile: what targeting and pushes look at.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Traits whose value may differ.
+    pub traits: SmallVec<[TraitSlot; 8]>,
+    /// Custom trait paths whose value may differ.
+    pub custom: SmallVec<[PathId; 4]>,
+    /// Memberships that began or ended; net, one per audience.
+    pub members: SmallVec<[MembershipChange; 4]>,
+    /// Profiles merged, or known for the first time: everything may differ.
+    pub identity: bool,
+    /// Audiences that ask for it, completed again by a member.
+    pub reentered: SmallVec<[AudienceSlot; 2]>,
+    /// The action that this input reacted to.
+    pub reacted: Option<ActionSlot>,
+    /// The event that this input was.
+    pub event: Option<EventSlot>,
+}
+
+impl Changes {
+    fn touch(&mut self, slot: TraitSlot) {
+        if !self.traits.contains(&slot) {
+            self.traits.push(slot);
+        }
+    }
+
+    fn member(&mut self, change: MembershipChange) {
+        // Enter and leave of one audience at one instant cancel out: only the net effect is told.
+        if let Some(at) =
+            self.members.iter().position(|m| m.audience == change.audience && m.t == change.t && m.entered != change.entered)
+        {
+            self.members.remove(at);
+        } else {
+            self.members.push(change);
+        }
+    }
+}
+
+/// The facts that conditions read about a profile, with the event at hand if there is one.
+pub struct ProfileFacts<'a> {
+    /// The plan whose traits are read.
+    pub plan: &'a Plan,
+    /// The profile.
+    pub profile: &'a Profile,
+    /// The event being applied.
+    pub event: Option<&'a Occurrence>,
+    /// The context of a connection or event.
+    pub context: Option<&'a crate::event::Props>,
+}
+
+impl ProfileFacts<'_> {
+    /// Facts about a profile with no event and no context.
+    #[must_use]
+    pub fn of<'a>(plan: &'a Plan, profile: &'a Profile) -> ProfileFacts<'a> {
+        ProfileFacts { plan, profile, event: None, context: None }
+    }
+}
+
+fn at<'a>(props: &'a crate::event::Props, path: &PathRef) -> Option<Cow<'a, Value>> {
+    descend(props.get(path.path)?, &path.rest).map(Cow::Borrowed)
+}
+
+impl Facts for ProfileFacts<'_> {
+    fn get<'a>(&'a self, source: &Source) -> Option<Cow<'a, Value>> {
+        match source {
+            Source::Event(path) => at(&self.event?.props, path),
+            Source::Context(path) => at(self.context.or(self.event.map(|e| &e.context))?, path),
+            Source::Custom(path) => at(&self.profile.core.custom, path),
+            Source::Computed(slot) => trait_value(self.plan, self.profile, *slot).map(Cow::Owned),
+            Source::Member(slot) => {
+                self.plan.audience_plan(*slot)?;
+                Some(Cow::Owned(Value::Bool(self.profile.member_since(*slot).is_some())))
+            }
+            Source::Captured { .. } => None,
+        }
+    }
+}
+
+/// The value of a computed trait as users see it, with its virtual default.
+#[must_use]
+pub fn trait_value(plan: &Plan, profile: &Profile, slot: TraitSlot) -> Option<Value> {
+    let def = &plan.trait_plan(slot)?.def;
+    match profile.trait_state(slot) {
+        Some(state) => def.value(state),
+        None => def.default_value(),
+    }
+}
+
+/// Makes a profile that has just been created a member of what nothing needs to have happened for.
+pub fn born(plan: &Plan, profile: &mut Profile, at: Millis, out: &mut Changes) {
+    start(plan, profile, at, false, out);
+}
+
+fn start(plan: &Plan, profile: &mut Profile, at: Millis, folding: bool, out: &mut Changes) {
+    profile.core.clock = at;
+    review(plan, profile, plan.always_audiences().iter().copied().collect(), at, None, folding, out);
+}
+
+/// Applies one entry. The caller has taken the profile's lock, stamped `entry.moment.seq` and checked
+/// that it is newer than `profile.core.applied`; absorbed profiles have been moved in by [`absorb`].
+///
+/// Due timers fire first, then the entry, so that an effect has the order a user would expect.
+pub fn apply(plan: &Plan, profile: &mut Profile, entry: Entry, history: &mut dyn History, out: &mut Changes) {
+    advance(plan, profile, entry.at, history, out);
+    profile.core.applied = entry.moment.seq;
+    profile.core.updated_at = profile.core.updated_at.max(entry.at);
+    fold_entry(plan, profile, &entry, out, Some(history));
+    profile.tail.push(entry);
+}
+
+/// Fires every timer due at or before `now`, each at its own instant and in order.
+pub fn advance(plan: &Plan, profile: &mut Profile, now: Millis, history: &mut dyn History, out: &mut Changes) {
+    // What runs dry is folded anew at that very instant, so that what follows is told at its own time.
+    loop {
+        let dry = step_timers(plan, profile, now, false, out);
+        if dry.is_empty() {
+            break;
+        }
+        refold(plan, profile, &dry, None, history, out);
+    }
+    profile.core.clock = profile.core.clock.max(now);
+}
+
+/// Definitions whose compact state cannot answer.
+#[derive(Default)]
+struct Dry {
+    traits: SmallVec<[TraitSlot; 2]>,
+    audiences: SmallVec<[AudienceSlot; 2]>,
+}
+
+impl Dry {
+    /// What compares events with the profile's traits as of then: anything late may change it.
+    fn add_readers(&mut self, plan: &Plan) {
+        self.traits.extend(plan.traits.iter().flatten().filter(|t| t.def.reads_profile()).map(|t| t.slot));
+        self.audiences.extend(plan.audiences.iter().flatten().filter(|a| a.def.reads_profile()).map(|a| a.slot));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.traits.is_empty() && self.audiences.is_empty()
+    }
+}
+
+fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, folding: bool, out: &mut Changes) -> Dry {
+    let mut dry = Dry::default();
+    loop {
+        let due = profile.deadline();
+        if due > now || due == Millis::MAX {
+            return dry;
+        }
+        let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+        for (slot, cell) in profile.core.traits.iter_mut().filter(|(_, cell)| cell.deadline <= due) {
+            let slot = TraitSlot(slot);
+            let Some(trait_plan) = plan.trait_plan(slot) else {
+                cell.deadline = Millis::MAX;
+                continue;
+            };
+            let advanced = trait_plan.def.advance(&mut cell.state, due);
+            cell.deadline = trait_plan.def.deadline(&cell.state);
+            if advanced.needs_history {
+                dry.traits.push(slot);
+                cell.deadline = Millis::MAX;
+            }
+            if advanced.changed {
+                out.touch(slot);
+                affected.extend(trait_plan.audiences.iter().copied());
+            }
+        }
+        for (slot, cell) in profile.core.audiences.iter_mut().filter(|(_, cell)| cell.deadline.min(cell.flips) <= due) {
+            let slot = AudienceSlot(slot);
+            let Some(audience) = plan.audience_plan(slot) else {
+                (cell.deadline, cell.flips) = (Millis::MAX, Millis::MAX);
+                continue;
+            };
+            if cell.deadline <= due {
+                let advanced = audience.def.advance(&mut cell.state, due);
+                cell.deadline = audience.def.deadline(&cell.state);
+                if advanced.needs_history {
+                    dry.audiences.push(slot);
+                    cell.deadline = Millis::MAX;
+                }
+                if advanced.again && cell.since.is_some() {
+                    out.reentered.push(slot);
+                }
+            }
+            if cell.flips <= due {
+                cell.flips = Millis::MAX;
+            }
+            affected.push(slot);
+        }
+        profile.core.clock = profile.core.clock.max(due);
+        review(plan, profile, affected, due, None, folding, out);
+        if !dry.is_empty() {
+            return dry;
+        }
+    }
+}
