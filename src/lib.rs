@@ -19,6 +19,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod engine;
+pub mod hooks;
 pub mod journal;
 pub mod net;
 pub mod push;

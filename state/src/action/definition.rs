@@ -2,11 +2,12 @@
 
 use super::capping::{Cap, CapState, Group};
 use super::channel_list;
+use super::hooks::{Hook, hooks};
 use super::json::{Node, field_issue};
-use super::parts::{caps, context_conditions, created_at, hooks, test_users, trait_conditions};
+use super::parts::{caps, context_conditions, created_at, test_users, trait_conditions};
 use super::properties::{self, Entry, Properties};
 use super::time_range::TimeRange;
-use crate::event::Reacted;
+use crate::event::{Reacted, Reaction};
 use crate::expr::{Expr, Resolve, Source};
 use crate::ids::{AudienceSlot, ChannelSlot, EventSlot, Millis};
 use crate::issue::Issue;
@@ -104,6 +105,8 @@ pub struct ActionDef {
     pub(super) context: Box<[(ChannelSlot, Expr)]>,
     /// How often.
     pub caps: Box<[Cap]>,
+    /// What it does elsewhere, in the order in which that is done.
+    pub hooks: Box<[Hook]>,
     /// What it says.
     pub properties: Properties,
     /// Who sees it in staging.
@@ -118,8 +121,8 @@ impl ActionDef {
     /// they match nothing, as after a forced delete.
     ///
     /// # Errors
-    /// `None`, with everything that is wrong pushed to `issues`: codes `definition_invalid`,
-    /// `invalid_condition`, and `hooks_unsupported` for an action that has hooks.
+    /// `None`, with everything that is wrong pushed to `issues`: codes `definition_invalid`
+    /// and `invalid_condition`.
     pub fn compile(
         json: &Json,
         kind: &ActionType,
@@ -135,7 +138,7 @@ impl ActionDef {
         let tags = node.texts("tags", issues);
         let own = properties::entries(&node, resolve, issues);
         let caps = caps(&node, resolve, issues);
-        hooks(&node, resolve, issues);
+        let hooks = hooks(&node, resolve, issues);
         let test_users = test_users(&node, resolve, issues);
         let nothing = Json::Object(serde_json::Map::new());
         let targeting = node.object("targeting", issues);
@@ -158,6 +161,7 @@ impl ActionDef {
             context: context_conditions(&targeting, &channels, resolve, zone, issues),
             channels: channels.into(),
             caps,
+            hooks,
             properties: Properties::merge(&kind.defaults, own),
             test_users,
             accept_grace_ms: node.int("acceptGraceSec", 0..=31_536_000, issues).unwrap_or(0) * 1000,
@@ -183,6 +187,11 @@ impl ActionDef {
     #[must_use]
     pub fn has_total_caps(&self) -> bool {
         self.caps.iter().any(|cap| cap.group == Group::All)
+    }
+
+    /// The hooks that a reaction of this kind and place runs, each with its place in the list.
+    pub fn hooks_on(&self, reaction: Reaction, channel: ChannelSlot) -> impl Iterator<Item = (usize, &Hook)> {
+        self.hooks.iter().enumerate().filter(move |(_, hook)| hook.applies(reaction, channel))
     }
 
     /// A person who has not reacted yet.

@@ -2,7 +2,7 @@
 //!
 //! `definition` reads and compiles one action; `targeting` decides whether a person is due for it now and
 //! until when that stands, and whether a reaction may be taken; `explain` tells the same decision step by
-//! step; `time_range` and `properties` are parts of a definition; `capping` counts per person, `totals`
+//! step; `time_range`, `properties` and `hooks` are parts of a definition; `capping` counts per person, `totals`
 //! over everybody, exactly; `push` keeps what a session's subscriptions hold and computes what to send.
 //!
 //! Time, ids and everything about the person come in as arguments.
@@ -17,6 +17,7 @@ pub mod budget;
 pub mod capping;
 mod definition;
 mod explain;
+pub mod hooks;
 mod json;
 mod parts;
 mod properties;
@@ -29,6 +30,7 @@ pub use budget::BudgetDef;
 pub use capping::{Cap, CapState, Group, RING_MAX, gated};
 pub use definition::{ActionDef, ActionType, CAPS_MAX, State, TestUser};
 pub use explain::{Explanation, Outcome, Step};
+pub use hooks::{Hook, HookKind, Webhook};
 pub use properties::{PROPERTIES_MAX, Properties};
 pub use targeting::{Admitted, Decision, Person, Proof, Reason, Refusal, View};
 pub use time_range::TimeRange;

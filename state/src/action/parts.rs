@@ -1,8 +1,8 @@
-//! The lists inside an action's definition: caps, hooks, test users and conditions.
+//! The lists inside an action's definition: caps, test users and conditions.
 
 use super::capping::{Cap, Group, RING_MAX};
 use super::definition::{CAPS_MAX, TestUser, TraitCondition};
-use super::json::{INVALID, Node, field_issue};
+use super::json::{Node, field_issue};
 use super::{REACTIONS, channel_list};
 use crate::expr::{Expr, LEAVES_MAX, Place, Resolve, compile};
 use crate::ids::{ChannelSlot, Millis};
@@ -12,8 +12,6 @@ use serde_json::Value as Json;
 
 /// The longest window of a cap: about 100 years, so that no window overflows an instant.
 const WITHIN_MAX_MS: i64 = 36_525 * DAY_MS;
-/// Hooks are read, but nothing runs them yet.
-pub(super) const HOOKS_UNSUPPORTED: &str = "hooks_unsupported";
 
 pub(super) fn created_at(node: &Node<'_>, zone: &Zone, issues: &mut Vec<Issue>) -> Millis {
     let Some(text) = node.text("createdAt", issues) else {
@@ -56,43 +54,6 @@ fn cap(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Optio
     }
     let channels = channel_list(node, resolve, issues).into();
     Some(Cap { reaction: reaction?, group: group?, count, within_ms: (within_ms > 0).then_some(within_ms), channels })
-}
-
-#[derive(Clone, Copy)]
-enum HookKind {
-    Webhook,
-    TrackEvent,
-}
-
-/// Reports what is wrong with each hook, and that hooks are not run yet: an action that would promise a
-/// webhook and never call it is worse than one that is refused.
-pub(super) fn hooks(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) {
-    for hook in node.objects("hooks", issues) {
-        hook.required_word("event", &REACTIONS, issues);
-        channel_list(&hook, resolve, issues);
-        let kinds = [("execute_webhook", HookKind::Webhook), ("track_event", HookKind::TrackEvent)];
-        let kind = hook.required_word("type", &kinds, issues);
-        let properties = hook.object("properties", issues);
-        let required = match kind {
-            Some(HookKind::Webhook) => "url",
-            Some(HookKind::TrackEvent) => "eventId",
-            None => continue,
-        };
-        let given = properties.as_ref().and_then(|properties| properties.text(required, issues));
-        if given.unwrap_or_default().is_empty() {
-            let pointer = format!("{}/properties/{required}", hook.pointer);
-            issues.push(Issue::new(pointer, INVALID, format!("{required} is required")));
-        }
-        if let (Some(HookKind::Webhook), Some(properties)) = (kind, &properties) {
-            properties.flag("returnResult", issues);
-            let params = properties.text("params", issues).filter(|text| !text.is_empty());
-            if params.is_some_and(|text| serde_json::from_str::<Json>(text).is_err()) {
-                issues.push(field_issue(properties, "params", "params is JSON in a text"));
-            }
-        }
-        let message = "hooks are not run by this version; remove them, or the action would not do what it says";
-        issues.push(Issue::new(hook.pointer.clone(), HOOKS_UNSUPPORTED, message));
-    }
 }
 
 pub(super) fn test_users(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Box<[TestUser]> {

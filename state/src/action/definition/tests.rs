@@ -1,6 +1,6 @@
 use super::*;
+use crate::action::hooks::{HOOKS_MAX, HookKind};
 use crate::action::json::INVALID;
-use crate::action::parts::HOOKS_UNSUPPORTED;
 use crate::action::testing::{APP, CART_VIEWED, WEB, action, at, try_action};
 use crate::expr::LEAVES_MAX;
 use serde_json::Value as Json;
@@ -110,20 +110,49 @@ fn a_deleted_channel_is_not_every_channel() {
 }
 
 #[test]
-fn hooks_are_checked_and_then_refused() {
-    let hook = json!({"channels": [], "event": "accepted", "type": "execute_webhook", "properties": {"url": "https://x/y", "returnResult": true, "params": "{\"code\":1}"}});
-    refused(json!({"hooks": [hook]}), &[("/hooks/0", HOOKS_UNSUPPORTED)]);
+fn hooks_keep_their_order() {
+    let def = action(json!({"hooks": [
+        {"channels": [], "event": "accepted", "type": "execute_webhook",
+            "properties": {"url": "https://x/y", "returnResult": true, "params": "{\"code\":1}"}},
+        {"channels": ["web"], "event": "accepted", "type": "track_event", "properties": {"eventId": "bought"}},
+        {"channels": [], "event": "delivered", "type": "execute_webhook", "properties": {"url": "http://x", "returnResult": true}}]}));
+    use crate::event::Reaction::{Accepted, Delivered, Shown};
+    let on = |reaction, channel| def.hooks_on(reaction, channel).map(|(place, _)| place).collect::<Vec<_>>();
+    assert_eq!(
+        (on(Accepted, WEB), on(Accepted, APP), on(Delivered, APP), on(Shown, WEB)),
+        (vec![0, 1], vec![0], vec![2], vec![])
+    );
+    let params = def.hooks[0].blocking().and_then(|webhook| webhook.params.as_deref());
+    assert_eq!(params, Some("{\"code\":1}"));
+    assert_eq!(def.hooks[1].kind, HookKind::TrackEvent(crate::ids::EventSlot(1)));
+    assert!(def.hooks[2].blocking().is_none(), "nobody waits for what follows a delivery");
+}
+
+// hooks are checked when they are saved.
+#[test]
+fn a10_hooks_are_checked() {
     refused(json!({"hooks": [{"event": "clicked", "type": "fax"}]}), &[("/hooks/0/event", INVALID), ("/hooks/0/type", INVALID)]);
+    let webhook = |properties: Json| json!({"event": "accepted", "type": "execute_webhook", "properties": properties});
     refused(
-        json!({"hooks": [{"event": "accepted", "type": "execute_webhook", "properties": {"params": "{"}}, {"event": "shown", "type": "track_event"}]}),
+        json!({"hooks": [
+            webhook(json!({"params": "{"})),
+            {"event": "shown", "type": "track_event"},
+            webhook(json!({"url": "ftp://x/y", "returnResult": "yes"})),
+            webhook(json!({"url": 7})),
+            {"type": "execute_webhook"}]}),
         &[
             ("/hooks/0/properties/url", INVALID),
             ("/hooks/0/properties/params", INVALID),
-            ("/hooks/0", HOOKS_UNSUPPORTED),
             ("/hooks/1/properties/eventId", INVALID),
-            ("/hooks/1", HOOKS_UNSUPPORTED),
+            ("/hooks/2/properties/returnResult", INVALID),
+            ("/hooks/2/properties/url", INVALID),
+            ("/hooks/3/properties/url", INVALID),
+            ("/hooks/4/event", INVALID),
+            ("/hooks/4/properties/url", INVALID),
         ],
     );
+    let many: Vec<_> = std::iter::repeat_n(webhook(json!({"url": "https://x"})), HOOKS_MAX + 1).collect();
+    refused(json!({"hooks": many}), &[("/hooks", INVALID)]);
 }
 
 #[test]
