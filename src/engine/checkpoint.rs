@@ -49,6 +49,7 @@ pub struct Report {
 struct Taken {
     shared: Shared,
     entries: usize,
+    moves: usize,
 }
 
 impl Engine {
@@ -106,9 +107,10 @@ impl Engine {
                 batch.dedupe.push(DedupeRow { key: key(message_id), seq: entry.moment.seq, event_id: entry.id, at: entry.at });
             }
         }
-        let entries = profile.tail.len();
+        batch.moves.extend(profile.moves.iter().map(|change| (id, *change)));
+        let (entries, moves) = (profile.tail.len(), profile.moves.len());
         drop(profile);
-        taken.push(Taken { shared, entries });
+        taken.push(Taken { shared, entries, moves });
     }
 
     fn write_batch(
@@ -126,8 +128,11 @@ impl Engine {
         report.bytes += batch.profiles.iter().map(|(_, b)| b.len() as u64).sum::<u64>();
         report.bytes += batch.history.iter().map(|(_, _, b)| b.len() as u64).sum::<u64>();
         self.disk.write(std::mem::take(batch))?;
-        for Taken { shared, entries } in taken.drain(..) {
+        for Taken { shared, entries, moves } in taken.drain(..) {
             let mut profile = shared.lock();
+            // A merge may have emptied it since; then the same changes are written again under the same keys.
+            let moves = moves.min(profile.moves.len());
+            profile.moves.drain(..moves);
             if profile.gone.is_none() && entries <= profile.tail.len() {
                 forget(&mut profile, entries);
             }

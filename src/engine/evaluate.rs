@@ -114,7 +114,7 @@ fn touched(plan: &Plan, changes: &Changes) -> Option<SmallVec<[ActionSlot; 8]>> 
 impl Engine {
     /// What follows from one input, still under the profile's lock: counts, deadlines, pushes.
     pub(super) fn after(&self, plan: &Plan, _shared: &Shared, profile: &mut Profile, changes: &Changes) {
-        self.members.apply(&changes.members);
+        self.note_members(profile, changes);
         let mut until = Millis::MAX;
         let sessions = self.hub.of(profile.core.id);
         if !sessions.is_empty() {

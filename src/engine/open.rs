@@ -201,7 +201,7 @@ impl Engine {
         for identity in &profile.core.identities {
             let _ = self.store.link(&identity.user_id, profile.core.id);
         }
-        self.members.apply(&changes.members);
+        self.note_members(&mut profile, &changes);
     }
 
     /// Takes the profiles that a merge absorbs out of the store.

@@ -11,6 +11,7 @@ use lodestone_state::profile::{History, Profile};
 use lodestone_state::store::Shared;
 use lodestone_state::time::format_instant;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Log entries that a profile answer carries, newest first.
@@ -38,20 +39,31 @@ impl Engine {
         Some(self.render(&self.store.find(user_id)?))
     }
 
+    /// Brings a profile up to now: due timers fire, definitions that changed are folded in.
+    pub(super) fn touch(&self, shared: &Shared) {
+        let mut profile = shared.lock();
+        self.touch_locked(shared, &mut profile);
+    }
+
     fn render(&self, shared: &Shared) -> Value {
         let mut profile = shared.lock();
-        let plan = self.plan.load();
-        // What is read is true as of now: due timers fire first, exactly as an event would make them.
-        let mut changes = Changes::default();
-        self.bring_up_to_date(&plan, &mut profile, &mut changes);
-        let now = self.clock.now();
-        if profile.deadline() <= now {
-            machine::advance(&plan, &mut profile, now, &mut self.history(), &mut changes);
-            self.mark_dirty(shared, &mut profile);
-        }
-        self.after(&plan, shared, &mut profile, &changes);
+        let plan = self.touch_locked(shared, &mut profile);
         let entries = self.history().load(&profile);
         profile_json(&plan, &profile, &entries)
+    }
+
+    fn touch_locked(&self, shared: &Shared, profile: &mut Profile) -> Arc<Plan> {
+        let plan = self.plan.load_full();
+        // What is read is true as of now: due timers fire first, exactly as an event would make them.
+        let mut changes = Changes::default();
+        self.bring_up_to_date(&plan, profile, &mut changes);
+        let now = self.clock.now();
+        if profile.deadline() <= now {
+            machine::advance(&plan, profile, now, &mut self.history(), &mut changes);
+            self.mark_dirty(shared, profile);
+        }
+        self.after(&plan, shared, profile, &changes);
+        plan
     }
 
     /// An audience by key, name or id: its definition, state and member count.

@@ -83,7 +83,7 @@ impl Engine {
                 machine::advance(plan, &mut profile, now, &mut self.history(), &mut changes);
                 self.mark_dirty(&shared, &mut profile);
             }
-            self.members.apply(&changes.members);
+            self.note_members(&mut profile, &changes);
             self.schedule(&mut profile, Millis::MAX);
         }
     }

@@ -1,7 +1,8 @@
 //! Keys and fixed-size values. Big endian, so that the order of bytes is the order of what they mean.
 
 use super::DedupeRow;
-use lodestone_state::ids::{Millis, Moment, ProfileId, Seq};
+use lodestone_state::event::{MembershipChange, MoveCause};
+use lodestone_state::ids::{AudienceSlot, Millis, Moment, ProfileId, Seq};
 
 /// Profile state by profile id.
 pub(super) const PROFILES: &str = "profiles";
@@ -13,16 +14,25 @@ pub(super) const REDIRECTS: &str = "redirects";
 pub(super) const CATALOG: &str = "catalog";
 /// First outcomes by message id hash.
 pub(super) const DEDUPE: &str = "dedupe";
+/// Memberships that began or ended, by profile id, time, audience.
+pub(super) const MOVES: &str = "moves";
+/// Work that is to be done outside, by its id.
+pub(super) const OUTBOX: &str = "outbox";
+/// Counters of the analysis.
+pub(super) const ROLLUPS: &str = "rollups";
 /// Single values by name.
 pub(super) const META: &str = "meta";
 
 /// Every column family and the length of its keys, where that is fixed.
-pub(super) const FAMILIES: [(&str, Option<usize>); 6] = [
+pub(super) const FAMILIES: [(&str, Option<usize>); 9] = [
     (PROFILES, Some(16)),
     (HISTORY, Some(HISTORY_KEY)),
     (REDIRECTS, Some(16)),
     (CATALOG, Some(4)),
     (DEDUPE, Some(16)),
+    (MOVES, Some(MOVE_KEY)),
+    (OUTBOX, None),
+    (ROLLUPS, None),
     (META, None),
 ];
 
@@ -33,6 +43,8 @@ pub(super) const CHECKPOINT: &[u8] = b"checkpoint";
 pub(super) const HISTORY_PREFIX: usize = 16;
 /// Length of a history key.
 pub(super) const HISTORY_KEY: usize = 32;
+/// Length of the key of a membership change.
+pub(super) const MOVE_KEY: usize = 29;
 /// Length of a dedupe value.
 const DEDUPE_VALUE: usize = 32;
 
@@ -67,6 +79,35 @@ pub(super) fn parse_history(key: &[u8]) -> Option<Moment> {
     let t = parse_time(key[16..24].try_into().ok()?);
     let seq = Seq(u64::from_be_bytes(key[24..].try_into().ok()?));
     Some(Moment { t, seq })
+}
+
+/// A change of one membership at one time is there once, however often a replay comes by it.
+pub(super) fn moved(id: ProfileId, change: &MembershipChange) -> [u8; MOVE_KEY] {
+    let mut key = [0; MOVE_KEY];
+    key[..16].copy_from_slice(&profile(id));
+    key[16..24].copy_from_slice(&time(change.t));
+    key[24..28].copy_from_slice(&change.audience.0.to_be_bytes());
+    key[28] = u8::from(change.entered);
+    key
+}
+
+pub(super) fn parse_moved(key: &[u8], value: &[u8]) -> Option<MembershipChange> {
+    let key: &[u8; MOVE_KEY] = key.try_into().ok()?;
+    let value: &[u8; 9] = value.try_into().ok()?;
+    Some(MembershipChange {
+        audience: AudienceSlot(u32::from_be_bytes(key[24..28].try_into().ok()?)),
+        entered: key[28] == 1,
+        t: parse_time(key[16..24].try_into().ok()?),
+        seq: Seq(u64::from_be_bytes(value[..8].try_into().ok()?)),
+        cause: MoveCause::from_byte(value[8])?,
+    })
+}
+
+pub(super) fn moved_value(change: &MembershipChange) -> [u8; 9] {
+    let mut value = [0; 9];
+    value[..8].copy_from_slice(&change.seq.0.to_be_bytes());
+    value[8] = change.cause as u8;
+    value
 }
 
 pub(super) fn dedupe_value(row: &DedupeRow) -> [u8; DEDUPE_VALUE] {

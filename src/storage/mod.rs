@@ -18,6 +18,7 @@ pub use rocks::Store;
 pub use verify::{FamilyReport, Report, verify};
 
 use crate::journal;
+use lodestone_state::event::MembershipChange;
 use lodestone_state::ids::{Millis, Moment, ProfileId, Seq};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -51,6 +52,12 @@ pub struct CheckpointBatch {
     pub history: Vec<(ProfileId, Moment, Vec<u8>)>,
     /// Profiles that are no more. Deleted even if they stand in `profiles` as well.
     pub delete_profiles: Vec<ProfileId>,
+    /// Entries that left the logs. Deleted even if they stand in `history` as well.
+    pub delete_history: Vec<(ProfileId, Moment)>,
+    /// Profiles that came back: what redirected their id is dropped, unless it stands in `redirects`.
+    pub delete_redirects: Vec<ProfileId>,
+    /// Memberships that began or ended. The same change again overwrites.
+    pub moves: Vec<(ProfileId, MembershipChange)>,
     /// Where profiles that are no more went.
     pub redirects: Vec<(ProfileId, ProfileId)>,
     /// Message ids and their first outcomes.
@@ -68,6 +75,26 @@ pub struct DedupeRow {
     pub event_id: u128,
     /// Arrival: the row is dropped some time after [`Store::expire_dedupe`] passes it.
     pub at: Millis,
+}
+
+/// Families of rows whose meaning is their writer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Work that is to be done outside.
+    Outbox,
+    /// Counters of the analysis.
+    Rollups,
+}
+
+/// One row that is written together with the seal of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Where.
+    pub rows: Rows,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// What it becomes; `None` deletes it.
+    pub value: Option<Vec<u8>>,
 }
 
 /// What a completed checkpoint says about itself.

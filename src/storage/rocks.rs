@@ -1,9 +1,10 @@
 //! The store on RocksDB.
 
-use super::keys::{self, CATALOG, DEDUPE, HISTORY, META, PROFILES, REDIRECTS};
-use super::{CheckpointBatch, CheckpointMeta, DedupeRow, Error, Options, tuning};
+use super::keys::{self, CATALOG, DEDUPE, HISTORY, META, MOVES, OUTBOX, PROFILES, REDIRECTS, ROLLUPS};
+use super::{CheckpointBatch, CheckpointMeta, DedupeRow, Error, Options, Row, Rows, tuning};
 use crate::journal::{Disk, RealDisk};
 use lodestone_state::codec;
+use lodestone_state::event::MembershipChange;
 use lodestone_state::ids::{Millis, Moment, ProfileId, Seq};
 use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use std::ops::Range;
@@ -53,6 +54,16 @@ impl Store {
         for (id, moment, bytes) in &batch.history {
             out.put_cf(history, keys::history(*id, *moment), bytes);
         }
+        for (id, moment) in &batch.delete_history {
+            out.delete_cf(history, keys::history(*id, *moment));
+        }
+        let moves = self.family(MOVES);
+        for (id, change) in &batch.moves {
+            out.put_cf(moves, keys::moved(*id, change), keys::moved_value(change));
+        }
+        for id in &batch.delete_redirects {
+            out.delete_cf(redirects, keys::profile(*id));
+        }
         // After the puts: a profile may have been merged away after its own state was encoded.
         for id in &batch.delete_profiles {
             out.delete_cf(profiles, keys::profile(*id));
@@ -71,9 +82,71 @@ impl Store {
     /// # Errors
     /// The first failure is final.
     pub fn seal(&self, meta: &CheckpointMeta) -> Result<(), Error> {
+        self.seal_with(meta, &[])
+    }
+
+    /// As [`Store::seal`], together with rows that must be there exactly when the checkpoint is.
+    ///
+    /// # Errors
+    /// The first failure is final.
+    pub fn seal_with(&self, meta: &CheckpointMeta, rows: &[Row]) -> Result<(), Error> {
         let mut out = WriteBatch::default();
+        for row in rows {
+            let family = self.family(row.rows.family());
+            match &row.value {
+                Some(value) => out.put_cf(family, &row.key, value),
+                None => out.delete_cf(family, &row.key),
+            }
+        }
         out.put_cf(self.family(META), keys::CHECKPOINT, codec::encode(META_VERSION, meta));
         self.write_synced("seal a checkpoint", out)
+    }
+
+    /// Hands every row of a family whose key starts with `prefix` to `each`, in key order, until it says false.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub fn rows(&self, rows: Rows, prefix: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error> {
+        self.usable()?;
+        let mut read = ReadOptions::default();
+        read.set_total_order_seek(true);
+        let mut found = self.db.raw_iterator_cf_opt(self.family(rows.family()), read);
+        found.seek(prefix);
+        while let Some((key, value)) = found.item() {
+            if !key.starts_with(prefix) || !each(key, value) {
+                break;
+            }
+            found.next();
+        }
+        self.checked("read rows", found.status())
+    }
+
+    /// One row of a family.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub fn row(&self, rows: Rows, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.get(rows.family(), key)
+    }
+
+    /// The membership changes of a profile, oldest first.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub fn moves(&self, id: ProfileId) -> Result<Vec<MembershipChange>, Error> {
+        self.usable()?;
+        let prefix = keys::profile(id);
+        let mut read = ReadOptions::default();
+        read.set_total_order_seek(true);
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(MOVES), read);
+        rows.seek(prefix);
+        let mut found = Vec::new();
+        while let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(&prefix)) {
+            found.push(keys::parse_moved(key, value).ok_or_else(|| corrupt("a membership change", "its shape"))?);
+            rows.next();
+        }
+        self.checked("read membership changes", rows.status())?;
+        Ok(found)
     }
 
     /// The last sealed checkpoint.
@@ -307,6 +380,15 @@ impl Store {
             }
             error
         })
+    }
+}
+
+impl Rows {
+    fn family(self) -> &'static str {
+        match self {
+            Self::Outbox => OUTBOX,
+            Self::Rollups => ROLLUPS,
+        }
     }
 }
 

@@ -231,4 +231,36 @@ pub struct MembershipChange {
     pub t: Millis,
     /// Log position of the input that caused it; for a timer, of the last input before it.
     pub seq: Seq,
+    /// Why.
+    pub cause: MoveCause,
+}
+
+/// Why a membership began or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum MoveCause {
+    /// An entry of the log: an event, an identify, a reaction, a rule.
+    Input = 1,
+    /// Time passed.
+    Time = 2,
+    /// The whole log was folded again: definitions changed, profiles were merged or split, entries left the log.
+    Fold = 3,
+}
+
+impl MoveCause {
+    /// The cause that this number stands for in stored rows.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Input, Self::Time, Self::Fold].into_iter().find(|cause| *cause as u8 == byte)
+    }
+
+    /// As answers say it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Time => "time",
+            Self::Fold => "fold",
+        }
+    }
 }

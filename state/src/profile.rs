@@ -2,7 +2,7 @@
 
 use crate::action::CapState;
 use crate::audience::AudienceState;
-use crate::event::{Entry, Identity, Props};
+use crate::event::{Entry, Identity, MembershipChange, Props};
 use crate::experiment::TrialState;
 use crate::goal::GoalState;
 use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, ProfileId, Seq, TraitSlot};
@@ -88,6 +88,8 @@ pub struct Profile {
     pub core: Core,
     /// Entries that no checkpoint has written yet, in log order.
     pub tail: Vec<Entry>,
+    /// Memberships that began or ended and that no checkpoint has written yet, oldest first.
+    pub moves: Vec<MembershipChange>,
     /// Merged away: everything is with this profile now.
     pub gone: Option<ProfileId>,
     /// Changed since the last checkpoint took it.
@@ -126,7 +128,7 @@ impl Profile {
     /// A profile as a checkpoint wrote it.
     #[must_use]
     pub fn from_core(core: Core) -> Self {
-        Self { core, tail: Vec::new(), gone: None, dirty: false, scheduled: Millis::MAX }
+        Self { core, tail: Vec::new(), moves: Vec::new(), gone: None, dirty: false, scheduled: Millis::MAX }
     }
 
     /// The identity of `user_id` in `channel`.

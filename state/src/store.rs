@@ -158,6 +158,12 @@ impl Store {
         self.identities.len()
     }
 
+    /// The ids of all profiles, in no order.
+    #[must_use]
+    pub fn ids(&self) -> Vec<ProfileId> {
+        self.profiles.iter().map(|entry| *entry.key()).collect()
+    }
+
     /// Every profile, in no order. Holds one shard's lock at a time, and only to copy its handles.
     #[must_use]
     pub fn all(&self) -> Vec<Shared> {

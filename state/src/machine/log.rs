@@ -3,8 +3,8 @@
 use super::feed::fold_entry;
 use super::review::review;
 use super::{Changes, Dry, start, step_timers};
-use crate::event::{Entry, MembershipChange};
-use crate::ids::{AudienceSlot, Millis, ProfileId, TraitSlot};
+use crate::event::{Entry, MembershipChange, MoveCause};
+use crate::ids::{AudienceSlot, Millis, ProfileId, Seq, TraitSlot};
 use crate::plan::Plan;
 use crate::profile::{AudienceCell, History, Profile, sort_entries};
 use smallvec::SmallVec;
@@ -138,19 +138,23 @@ pub fn rebuild(plan: &Plan, profile: &mut Profile, enter_now: bool, history: &mu
         let Some(cell) = profile.core.audiences.get_mut(slot.0) else { continue };
         match (was, cell.since) {
             (Some(since), Some(_)) => cell.since = Some(since),
-            (Some(_), None) => out.member(MembershipChange { audience: slot, entered: false, t: now, seq: profile.core.applied }),
+            (Some(_), None) => out.member(moved(slot, false, now, profile.core.applied)),
             (None, Some(_)) => {
                 if enter_now {
                     cell.since = Some(now);
                 }
-                out.member(MembershipChange { audience: slot, entered: true, t: now, seq: profile.core.applied });
+                out.member(moved(slot, true, now, profile.core.applied));
             }
             (None, None) => {}
         }
     }
     for (slot, _) in before {
         if plan.audience_plan(slot).is_none() {
-            out.member(MembershipChange { audience: slot, entered: false, t: now, seq: profile.core.applied });
+            out.member(moved(slot, false, now, profile.core.applied));
         }
     }
+}
+
+fn moved(audience: AudienceSlot, entered: bool, t: Millis, seq: Seq) -> MembershipChange {
+    MembershipChange { audience, entered, t, seq, cause: MoveCause::Fold }
 }

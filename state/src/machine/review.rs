@@ -2,7 +2,7 @@
 
 use super::{Changes, ProfileFacts};
 use crate::audience::{AudienceDef, AudienceState};
-use crate::event::MembershipChange;
+use crate::event::{MembershipChange, MoveCause};
 use crate::ids::{AudienceSlot, Millis, Moment};
 use crate::plan::Plan;
 use crate::profile::{AudienceCell, Profile};
@@ -36,7 +36,8 @@ pub(super) fn review(
         put_audience(profile, slot, AudienceCell { flips: truth.until, since, ..cell });
         if was != truth.holds {
             let seq = cause.map_or(profile.core.applied, |m| m.seq);
-            out.member(MembershipChange { audience: slot, entered: truth.holds, t: now, seq });
+            let why = if cause.is_some() { MoveCause::Input } else { MoveCause::Time };
+            out.member(MembershipChange { audience: slot, entered: truth.holds, t: now, seq, cause: why });
             affected.extend(audience.audiences.iter().copied());
         }
     }
