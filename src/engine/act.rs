@@ -57,7 +57,8 @@ impl Engine {
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
             let at = at.max(profile.core.clock);
             machine::advance(&plan, &mut profile, at, &mut self.history(), &mut changes);
-            let admitted = self.admit(&plan, &profile, action, reaction, caller, input, delivery, at);
+            let context = self.act_context(&plan, caller, input);
+            let admitted = self.admit(&plan, &profile, action, reaction, caller.channel, &context, delivery, at);
             let (test, reservation) = admitted.inspect_err(|_| {
                 // Timers that fired on the way are effects of their own.
                 self.after(&plan, &shared, &mut profile, &changes);
@@ -69,6 +70,7 @@ impl Engine {
                 delivery,
                 test,
                 properties: input.properties.map(Into::into),
+                context,
                 variant: None,
                 result: None,
             };
@@ -139,6 +141,7 @@ impl Engine {
                 delivery: Some(delivery),
                 test,
                 properties: None,
+                context: Props::default(),
                 variant: None,
                 result: None,
             };
@@ -168,21 +171,13 @@ impl Engine {
         profile: &Profile,
         action: &ActionPlan,
         reaction: Reaction,
-        caller: &Caller,
-        input: &ActInput<'_>,
+        channel: ChannelSlot,
+        context: &Props,
         delivery: Option<u128>,
         now: Millis,
     ) -> Result<(bool, Option<Reservation>), Rejection> {
-        let context = self.act_context(plan, caller, input);
         let person = ProfilePerson(ProfileFacts::of(plan, profile));
-        let view = View {
-            action: action.slot,
-            channel: caller.channel,
-            now,
-            person: &person,
-            context: Some(&context),
-            totals: &self.totals,
-        };
+        let view = View { action: action.slot, channel, now, person: &person, context: Some(context), totals: &self.totals };
         let proof = Proof {
             delivered: profile.core.caps.get(action.slot.0).is_some_and(|c| c.total(Reaction::Delivered, &[]) > 0),
             valid_at: delivery.and_then(|delivery| self.valid_at(profile, action.slot, delivery, now)),
@@ -197,7 +192,7 @@ impl Engine {
             profile: profile.core.id,
             user: profile.core.caps.get(action.slot.0),
             reaction,
-            channel: caller.channel,
+            channel,
             now,
         };
         let reservation = self.totals.reserve(&claim).map_err(|_| refused(Refusal::Capped))?;

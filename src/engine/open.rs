@@ -163,8 +163,8 @@ impl Engine {
     /// Re-applies one record. What a profile already has is skipped (I12).
     fn replay(&self, plan: &Plan, seq: Seq, command: Command) {
         let (id, mut entry) = match command {
-            Command::Entry { profile, entry } => (profile, entry),
-            Command::Catalog { .. } => return,
+            Command::Entry { profile, entry, .. } => (profile, entry),
+            Command::Catalog { .. } | Command::Job(_) => return,
             Command::Invalid(record) => {
                 self.invalid.keep(record);
                 return;

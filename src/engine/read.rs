@@ -311,6 +311,8 @@ fn reaction_json(plan: &Plan, entry: &Entry, reacted: &Reacted) -> Value {
         "userId": entry.user_id.as_str(),
         "test": reacted.test,
         "properties": reacted.properties.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
+        "context": plan.paths.render(&reacted.context),
+        "result": reacted.result.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
         "timestamp": format_instant(entry.moment.t),
         "receivedAt": format_instant(entry.at),
         "seq": entry.moment.seq.0,

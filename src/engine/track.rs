@@ -197,7 +197,7 @@ impl Engine {
         }
         self.mark_dirty(shared, profile);
         let seq = self.journal.append_with(|seq, record| {
-            command::encode_entry(profile.core.id, &entry, record);
+            command::encode_entry(profile.core.id, plan.version, &entry, record);
             stamped(Moment { seq, ..moment });
         });
         entry.moment.seq = seq;

@@ -15,6 +15,9 @@ pub enum Command {
     Entry {
         /// Whose.
         profile: ProfileId,
+        /// Version of the plan under which it was written: what follows from it elsewhere ([`crate::job`])
+        /// is decided by that one, also when it is decided again after a crash.
+        plan: u32,
         /// What; its log position is filled in from the journal.
         entry: Entry,
     },
@@ -27,6 +30,46 @@ pub enum Command {
     },
     /// Something was turned away that an operator may want to see.
     Invalid(Invalid),
+    /// Something became of a job.
+    Job(JobRecord),
+}
+
+/// What became of a job, as it is logged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Which.
+    pub job: u128,
+    /// When.
+    pub at: Millis,
+    /// What.
+    pub fate: Fate,
+}
+
+/// What can become of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// A try failed; it is tried again.
+    Failed {
+        /// Tries so far.
+        tries: u16,
+        /// Why: an HTTP status or a word.
+        reason: CompactString,
+        /// Not before this.
+        next: Millis,
+    },
+    /// It is done.
+    Done,
+    /// It is given up, and kept for an operator to look at.
+    Dead {
+        /// Tries so far.
+        tries: u16,
+        /// Why: an HTTP status or a word.
+        reason: CompactString,
+    },
+    /// An operator wants it tried again from the start.
+    Again,
+    /// Taken out, undone: by an operator, or because the person is to be forgotten.
+    Dropped,
 }
 
 /// One line of the invalid-events log.
@@ -58,7 +101,7 @@ pub struct Invalid {
 
 #[derive(Serialize)]
 enum CommandRef<'a> {
-    Entry { profile: ProfileId, entry: &'a Entry },
+    Entry { profile: ProfileId, plan: u32, entry: &'a Entry },
 }
 
 /// A record that does not decode: written by a newer version, or not by us.
@@ -77,9 +120,10 @@ fn options() -> impl bincode::Options {
     bincode::DefaultOptions::new().with_limit(16 << 20)
 }
 
-/// Appends the record of one entry to `out`, which is memory, without copying the entry first.
-pub fn encode_entry(profile: ProfileId, entry: &Entry, out: &mut impl std::io::Write) {
-    write(&CommandRef::Entry { profile, entry }, out);
+/// Appends the record of one entry to `out`, which is memory, without copying the entry first. `plan`: the
+/// version of the plan that it was written under.
+pub fn encode_entry(profile: ProfileId, plan: u32, entry: &Entry, out: &mut impl std::io::Write) {
+    write(&CommandRef::Entry { profile, plan, entry }, out);
 }
 
 /// Appends a record to `out`, which is memory.
@@ -131,8 +175,8 @@ mod tests {
             }),
         };
         let mut buf = Vec::new();
-        encode_entry(ProfileId(9), &entry, &mut buf);
-        assert_eq!(decode(&buf).expect("reads"), Command::Entry { profile: ProfileId(9), entry });
+        encode_entry(ProfileId(9), 3, &entry, &mut buf);
+        assert_eq!(decode(&buf).expect("reads"), Command::Entry { profile: ProfileId(9), plan: 3, entry });
         buf[0] = 200;
         assert!(matches!(decode(&buf), Err(DecodeError::Version(Some(200)))));
     }

@@ -159,6 +159,8 @@ pub struct Reacted {
     pub test: bool,
     /// Sent along by the client, as JSON text.
     pub properties: Option<CompactString>,
+    /// The client's context at the time, as far as it fits its definition.
+    pub context: Props,
     /// The arm of the experiment that the person saw, or was held back by.
     pub variant: Option<u16>,
     /// What a blocking hook answered, as JSON text: a repeat gets the same answer.

@@ -13,6 +13,7 @@
 //! - [`traits`], [`audience`], [`action`]: one accumulator, condition or cap a file.
 //! - [`rule`], [`goal`], [`experiment`]: what follows from a metric, what is credited, what is tried.
 //! - [`profile`], [`slots`], [`store`]: state per profile, and all of them.
+//! - [`job`]: what is to be done elsewhere because of an entry.
 //! - [`command`], [`codec`]: how inputs and state are written down.
 //!
 //! # Invariants
@@ -31,6 +32,7 @@ pub mod expr;
 pub mod goal;
 pub mod ids;
 pub mod issue;
+pub mod job;
 pub mod machine;
 pub mod paths;
 pub mod plan;

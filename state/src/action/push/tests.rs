@@ -121,6 +121,7 @@ impl Stage {
             delivery: None,
             test: false,
             properties: None,
+            context: Props::default(),
             variant: None,
             result: None,
         };
@@ -303,6 +304,7 @@ fn i61_seen_on_one_channel_hidden_on_all_others() {
         delivery: None,
         test: false,
         properties: None,
+        context: Props::default(),
         variant: None,
         result: None,
     };
