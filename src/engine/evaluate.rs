@@ -115,6 +115,7 @@ impl Engine {
     /// What follows from one input, still under the profile's lock: counts, deadlines, pushes.
     pub(super) fn after(&self, plan: &Plan, _shared: &Shared, profile: &mut Profile, changes: &Changes) {
         self.note_members(profile, changes);
+        m::funnel_runs_evicted(changes.evicted);
         let mut until = Millis::MAX;
         let sessions = self.hub.of(profile.core.id);
         if !sessions.is_empty() {

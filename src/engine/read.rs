@@ -210,12 +210,35 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
         "identities": identities,
         "customTraits": plan.paths.render(&core.custom),
         "computedTraits": computed,
+        "approximate": approximate(plan, profile),
         "audiences": audiences,
         "eventCount": core.events,
         "funnels": funnels_json(plan, profile),
         "events": events,
         "reactions": reactions,
     })
+}
+
+/// What a bound has been reached for: traits that are estimated or too great for a number, audiences of
+/// which a run was given up.
+fn approximate(plan: &Plan, profile: &Profile) -> Value {
+    let (mut traits, mut overflow, mut audiences) = (Vec::new(), Vec::new(), Vec::new());
+    for known in plan.traits.iter().flatten() {
+        let Some(state) = profile.trait_state(known.slot) else { continue };
+        if known.def.approx(state) {
+            traits.push(known.key.as_str());
+        }
+        if known.def.overflow(state) {
+            overflow.push(known.key.as_str());
+        }
+    }
+    for known in plan.audiences.iter().flatten() {
+        let cell = profile.core.audiences.get(known.slot.0);
+        if cell.is_some_and(|cell| known.def.approx(&cell.state)) {
+            audiences.push(known.key.as_str());
+        }
+    }
+    json!({"computedTraits": traits, "overflow": overflow, "audiences": audiences})
 }
 
 /// How far the furthest live run of each funnel is.

@@ -87,7 +87,7 @@ pub const METRICS: &[Metric] = &[
     metric("lodestone_push_frames_total", Kind::Counter, &["kind"], Unit::Count, "Frames pushed to sessions: action, action_revoked, subscribed, identified or resync."),
     metric("lodestone_push_actions_total", Kind::Counter, NONE, Unit::Count, "Actions that became due for a session."),
     metric("lodestone_push_latency_seconds", LATENCY, NONE, Unit::Seconds, "From the moment an action is decided to its hand-over to the socket."),
-    metric("lodestone_action_reactions_total", Kind::Counter, &["reaction"], Unit::Count, "Reactions to actions: delivered, shown, hidden, declined or accepted."),
+    metric("lodestone_action_reactions_total", Kind::Counter, &["reaction"], Unit::Count, "Reactions to actions: delivered, shown, hidden, declined, accepted or withheld."),
     metric("lodestone_session_open", Kind::Gauge, NONE, Unit::Count, "Sockets past their hello."),
     metric("lodestone_session_connects_total", Kind::Counter, &["how"], Unit::Count, "Sessions begun: fresh or resumed."),
     metric("lodestone_session_closes_total", Kind::Counter, &["reason"], Unit::Count, "Sockets closed by the server, by reason."),
@@ -100,6 +100,7 @@ pub const METRICS: &[Metric] = &[
     metric("lodestone_profiles", Kind::Gauge, NONE, Unit::Count, "Profiles in memory."),
     metric("lodestone_plan_version", Kind::Gauge, NONE, Unit::Count, "Version of the definitions in force."),
     metric("lodestone_plan_swaps_total", Kind::Counter, NONE, Unit::Count, "Changes of the definitions."),
+    metric("lodestone_funnel_runs_evicted_total", Kind::Counter, NONE, Unit::Count, "Runs of funnels given up because a profile had too many at once."),
     metric("lodestone_timer_lateness_seconds", LATENCY, NONE, Unit::Seconds, "How long after its deadline a profile's timer fired."),
     metric("lodestone_checkpoint_duration_seconds", Kind::Histogram(Buckets::Slow), NONE, Unit::Seconds, "Time to write one checkpoint."),
     metric("lodestone_checkpoint_bytes_total", Kind::Counter, NONE, Unit::Bytes, "Bytes written by checkpoints."),
@@ -143,6 +144,7 @@ struct Handles {
     profiles: Gauge,
     plan_version: Gauge,
     plan_swaps: Counter,
+    funnel_evicted: Counter,
     timer_lateness: Histogram,
     checkpoint: Histogram,
     checkpoint_bytes: Counter,
@@ -182,6 +184,7 @@ impl Handles {
             profiles: metrics::gauge!("lodestone_profiles"),
             plan_version: metrics::gauge!("lodestone_plan_version"),
             plan_swaps: metrics::counter!("lodestone_plan_swaps_total"),
+            funnel_evicted: metrics::counter!("lodestone_funnel_runs_evicted_total"),
             timer_lateness: metrics::histogram!("lodestone_timer_lateness_seconds"),
             checkpoint: metrics::histogram!("lodestone_checkpoint_duration_seconds"),
             checkpoint_bytes: metrics::counter!("lodestone_checkpoint_bytes_total"),
@@ -332,6 +335,13 @@ pub fn reacted(reaction: lodestone_state::event::Reaction) {
         Withheld => 5,
     };
     handles().reactions[i].increment(1);
+}
+
+/// So many runs of funnels were given up: the memberships that depend on them are approximate.
+pub fn funnel_runs_evicted(count: u32) {
+    if count > 0 {
+        handles().funnel_evicted.increment(u64::from(count));
+    }
 }
 
 /// A socket was let in, or is gone again.

@@ -82,7 +82,9 @@ fn feed(
         let Some(audience) = plan.audience_plan(slot) else { continue };
         let mut cell = take_audience(profile, slot, &audience.def, folding);
         let facts = ProfileFacts { plan, profile, event: Some(occurrence), context: None };
+        let evicted = audience.def.evicted(&cell.state);
         let fed = audience.def.feed(&mut cell.state, moment, occurrence, &facts, now);
+        out.evicted += audience.def.evicted(&cell.state) - evicted;
         cell.deadline = audience.def.deadline(&cell.state);
         put_audience(profile, slot, cell);
         if fed.needs_history {

@@ -36,6 +36,8 @@ pub struct Changes {
     pub identity: bool,
     /// Audiences that ask for it, completed again by a member.
     pub reentered: SmallVec<[AudienceSlot; 2]>,
+    /// Runs of funnels that were given up because a profile had too many at once.
+    pub evicted: u32,
     /// The action that this input reacted to.
     pub reacted: Option<ActionSlot>,
     /// The event that this input was.
