@@ -123,11 +123,15 @@ mod tests {
     #[test]
     fn a_newer_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(NAME), "lodestone data folder, format 2\n").unwrap();
+        fs::write(folder.path().join(NAME), "lodestone data folder, format 3\n").unwrap();
         let error = check(folder.path()).unwrap_err();
-        assert!(matches!(error, LayoutError::Newer { found: 2, .. }));
+        assert!(matches!(error, LayoutError::Newer { found: 3, .. }));
         assert_eq!(error.exit_code(), 65);
-        assert!(error.to_string().contains("format 2"), "{error}");
+        assert!(error.to_string().contains("format 3"), "{error}");
+        fs::write(folder.path().join(NAME), "lodestone data folder, format 1\n").unwrap();
+        let error = check(folder.path()).unwrap_err();
+        assert!(matches!(error, LayoutError::Older { found: 1, .. }));
+        assert_eq!(error.exit_code(), 65);
     }
 
     #[test]
