@@ -235,7 +235,10 @@ fn stored_bytes_read_back_and_damage_is_found() {
     assert!(matches!(Catalog::from_bytes(b"LSCT"), Err(LoadError::NotACatalog { len: 4 })));
     let mut newer = bytes.clone();
     newer[4] = 9;
-    assert!(matches!(Catalog::from_bytes(&newer), Err(LoadError::Newer { found: 9, max: 1 })));
+    assert!(matches!(Catalog::from_bytes(&newer), Err(LoadError::Newer { found: 9, max: 2 })));
+    let mut older = bytes;
+    older[4] = 1;
+    assert!(matches!(Catalog::from_bytes(&older), Err(LoadError::Older { found: 1 })));
 }
 
 #[test]
