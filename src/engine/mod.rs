@@ -18,6 +18,7 @@ mod list;
 mod members;
 mod open;
 mod read;
+pub mod reactions;
 mod sessions;
 mod time;
 mod track;

@@ -321,7 +321,7 @@ fn event_json(plan: &Plan, entry: &Entry, event: &Occurrence) -> Value {
     })
 }
 
-fn reaction_json(plan: &Plan, entry: &Entry, reacted: &Reacted) -> Value {
+pub(super) fn reaction_json(plan: &Plan, entry: &Entry, reacted: &Reacted) -> Value {
     let action = plan.action_plan(reacted.action);
     json!({
         "type": "reaction",

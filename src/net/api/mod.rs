@@ -1,6 +1,7 @@
 //! `/api/v1`: profiles, audiences, the status and the catalog, for the bearer of an admin token.
 
 mod members;
+mod reactions;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ type Answer = Result<Response, Problem>;
 pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
     Router::new()
         .merge(members::routes())
+        .merge(reactions::routes())
         .route("/api/v1/profiles/{id}", get(profile))
         .route("/api/v1/profiles", get(profiles))
         .route("/api/v1/audiences/{key}", get(audience))

@@ -76,6 +76,13 @@ pub fn reaction_word(reaction: Reaction) -> &'static str {
     }
 }
 
+/// The reaction of a stored word: the inverse of [`reaction_word`].
+#[must_use]
+pub fn reaction_of_word(word: &str) -> Option<Reaction> {
+    use Reaction::{Accepted, Declined, Delivered, Hidden, Shown, Withheld};
+    [Delivered, Shown, Hidden, Declined, Accepted, Withheld].into_iter().find(|reaction| reaction_word(*reaction) == word)
+}
+
 /// The reaction that a client's verb asks for: `show`, `hide`, `decline` or `accept`, nothing else.
 #[must_use]
 pub fn reaction_of_verb(verb: &str) -> Option<Reaction> {
