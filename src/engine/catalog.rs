@@ -6,12 +6,12 @@ use lodestone_state::command::{self, Command};
 use lodestone_state::event::EntryKind;
 use lodestone_state::ids::Seq;
 use lodestone_state::issue::Issue;
-use lodestone_state::plan::{CatalogDocument, Diff, Plan, What};
+use lodestone_state::plan::{Catalog, CatalogDocument, Diff, Plan, Refold, What};
 use lodestone_state::profile::History;
 use std::sync::Arc;
 
-/// What applying a document did.
-#[derive(Clone, Debug)]
+/// What a change of the definitions did.
+#[derive(Clone)]
 pub struct CatalogApplied {
     /// Catalog version now in force.
     pub version: u32,
@@ -19,6 +19,10 @@ pub struct CatalogApplied {
     pub changed: bool,
     /// What was created and what was changed, by kind.
     pub summary: serde_json::Value,
+    /// The same, as it is.
+    pub diff: Diff,
+    /// The definitions as they are after it.
+    pub plan: Arc<Plan>,
     /// Log position of the change.
     pub seq: Seq,
 }
@@ -30,31 +34,54 @@ impl Engine {
     /// Every problem of the document with its JSON pointer; nothing has changed then.
     pub fn apply_catalog(self: &Arc<Self>, document: &str) -> Result<CatalogApplied, Vec<Issue>> {
         let document = CatalogDocument::parse(document)?;
+        self.change_catalog(|catalog| catalog.apply(&document))
+    }
+
+    /// Changes the definitions: `change` makes the next catalog out of the one in force, and nothing else
+    /// changes it meanwhile. The change is on disk and in force when this returns, and durable when the
+    /// journal has reached its position.
+    ///
+    /// # Errors
+    /// What `change` says; issues where the plan does not compile or cannot be stored (`unavailable`).
+    /// Nothing has changed then.
+    pub fn change_catalog<E: From<Vec<Issue>>>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&Catalog) -> Result<(Catalog, Diff), E>,
+    ) -> Result<CatalogApplied, E> {
         let _one_at_a_time = self.catalog_gate.lock();
         let before = self.plan.load_full();
-        let (catalog, diff) = before.catalog.apply(&document)?;
+        let (catalog, diff) = change(&before.catalog)?;
         let summary = summary(&diff);
         if diff.is_empty() {
-            return Ok(CatalogApplied { version: before.version, changed: false, summary, seq: self.journal.last() });
+            let (version, seq) = (before.version, self.journal.last());
+            return Ok(CatalogApplied { version, changed: false, summary, diff, plan: before, seq });
         }
-        let plan = Arc::new(Plan::compile(Arc::new(catalog))?);
         let failed = |error: String| vec![Issue::new("", "unavailable", format!("the catalog could not be stored: {error}"))];
+        if self.writable().is_err() {
+            return Err(failed("the disk is full, or the server is stopping".into()).into());
+        }
+        let at = self.clock.now();
+        let plan = Arc::new(Plan::compile(Arc::new(catalog.dated(at)))?);
         // On disk before it is in force: no record may stand in the journal whose plan is not known.
         self.disk.catalog_put(plan.version, &plan.catalog.to_bytes()).map_err(|e| failed(e.to_string()))?;
-        let at = self.clock.now();
         let record = Command::Catalog { version: plan.version, at };
         let seq = self.journal.append_with(|_, out| command::encode(&record, out));
-        let refold = plan.generation != before.generation;
+        let refold = plan.refold_from(&before);
         self.plan.store(plan.clone());
         self.recount_totals(&plan);
         crate::telemetry::metrics::plan_swapped();
+        if self.backfill.swapped(&before, &plan, &refold, self.store.len()) {
+            self.spawn_sweep();
+        }
         self.fanout.push(Fanout::all());
         self.timers.poke();
-        if refold {
-            self.spawn_backfill();
-        }
-        tracing::info!(version = plan.version, refold, "catalog applied");
-        Ok(CatalogApplied { version: plan.version, changed: true, summary, seq })
+        let refolded = match &refold {
+            Refold::None => 0,
+            Refold::Less => 1,
+            Refold::Built(definitions) => definitions.len(),
+        };
+        tracing::info!(version = plan.version, refolded, "catalog applied");
+        Ok(CatalogApplied { version: plan.version, changed: true, summary, diff, plan, seq })
     }
 
     /// Counts total caps anew from the log where an edit asks for more than the tally remembers (a window
@@ -78,22 +105,6 @@ impl Engine {
         log.sort_by_key(|(moment, _)| *moment);
         for action in short {
             self.totals.rebuild(action.slot, &action.def.caps, upto, log.iter().cloned());
-        }
-    }
-
-    /// Folds what the new definitions touch in the background; a profile that is needed sooner is folded
-    /// when it is touched.
-    fn spawn_backfill(self: &Arc<Self>) {
-        let engine = self.clone();
-        let work = move || {
-            let folded = engine.backfill(&|done, of| {
-                engine.stats.backfill_done.store(done as u64, std::sync::atomic::Ordering::Relaxed);
-                engine.stats.backfill_of.store(of as u64, std::sync::atomic::Ordering::Relaxed);
-            });
-            tracing::info!(folded, "backfill done");
-        };
-        if let Err(error) = std::thread::Builder::new().name("backfill".into()).spawn(work) {
-            tracing::warn!(%error, "backfill thread cannot start; profiles are folded when next touched");
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Extras {
     pub(super) totals: TotalsSnapshot,
     /// The invalid-events log.
     pub(super) invalid: Vec<Invalid>,
+    /// The catalog version that every profile in it is folded under.
+    pub(super) built: u32,
 }
 
 /// What one checkpoint did.
@@ -62,6 +64,8 @@ impl Engine {
         // Everything up to here is in the dirty list, since a profile is listed before its record is
         // appended, and in the totals, since a reaction is counted in the moment it is stamped.
         let upto = self.journal.last();
+        // A profile is listed in the moment it is folded, so what was built by now is written below.
+        let built = self.backfill.built();
         let count = self.dirty.len();
         let mut report = Report { seq: upto, ..Report::default() };
         let mut batch = CheckpointBatch::default();
@@ -75,7 +79,7 @@ impl Engine {
         }
         self.write_batch(&mut batch, &mut taken, &mut report)?;
         self.totals.settle(upto);
-        let extras = Extras { totals: self.totals.snapshot(), invalid: self.invalid.all() };
+        let extras = Extras { totals: self.totals.snapshot(), invalid: self.invalid.all(), built };
         self.disk.expire_dedupe(self.clock.now().minus(super::dedupe::WINDOW_MS));
         self.journal.sync().map_err(storage::Error::journal)?;
         self.disk.seal(&CheckpointMeta { seq: upto, extras: codec::encode(EXTRAS_VERSION, &extras) })?;
@@ -200,6 +204,7 @@ impl Engine {
     /// # Errors
     /// A failed write or sync; a restart replays what is durable.
     pub fn close(&self) -> Result<(), storage::Error> {
+        self.await_sweep();
         self.checkpoint()?;
         self.journal.close().map_err(storage::Error::journal)?;
         self.disk.close()

@@ -80,6 +80,8 @@ fn cause(changes: &Changes) -> Cause {
         Cause::Event
     } else if changes.identity {
         Cause::Identity
+    } else if changes.refolded {
+        Cause::Config
     } else if !changes.custom.is_empty() {
         Cause::Trait
     } else {
@@ -89,7 +91,7 @@ fn cause(changes: &Changes) -> Cause {
 
 /// The actions that a change can touch; `None` for all of them.
 fn touched(plan: &Plan, changes: &Changes) -> Option<SmallVec<[ActionSlot; 8]>> {
-    if changes.identity {
+    if changes.identity || changes.refolded {
         return None;
     }
     let mut actions: SmallVec<[ActionSlot; 8]> = SmallVec::new();

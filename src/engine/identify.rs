@@ -130,6 +130,8 @@ impl Engine {
         if guards.iter().any(|profile| profile.gone.is_some()) {
             return Ok(None);
         }
+        // Under the locks, so that a plan older than the one a profile is folded under is never used.
+        let plan = &*self.plan.load();
         if let Some(first) = input.message_id.and_then(|id| self.dedupe.find_recent(id, at)) {
             drop(guards);
             return Ok(Some(self.repeated(input, first.seq)));

@@ -7,9 +7,11 @@
 pub mod api;
 
 mod act;
+mod backfill;
 mod catalog;
 mod checkpoint;
 mod dedupe;
+mod definitions;
 mod evaluate;
 mod history;
 mod identify;
@@ -18,15 +20,22 @@ mod list;
 mod members;
 mod open;
 mod read;
+<<<<<<< HEAD
 pub mod reactions;
+=======
+mod refresh;
+>>>>>>> 8a51d8b (wip)
 mod sessions;
 mod time;
 mod track;
 mod wake;
 
 pub use catalog::CatalogApplied;
+pub use definitions::{Listed, Listing, Shown};
+pub(crate) use definitions::{find as find_definition, word};
 pub use open::{OpenError, Options, Progress};
 pub use read::Readiness;
+pub use refresh::{Busy, Refreshed};
 pub use wake::spawn_background;
 
 use crate::journal::Journal;
@@ -65,6 +74,9 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     /// One catalog change at a time.
     catalog_gate: Mutex<()>,
+    backfill: backfill::Backfill,
+    /// One refresh at a time.
+    refresh_gate: Mutex<()>,
     stopping: AtomicBool,
     started: Instant,
     stats: Stats,
@@ -79,8 +91,6 @@ struct Stats {
     reactions: AtomicU64,
     checkpoint_at: AtomicU64,
     checkpoint_seq: AtomicU64,
-    backfill_done: AtomicU64,
-    backfill_of: AtomicU64,
 }
 
 impl Engine {

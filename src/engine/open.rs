@@ -115,8 +115,10 @@ impl Engine {
         let members = members::Members::default();
         load_profiles(&disk, &store, &members, progress)?;
         let invalid = invalid::InvalidLog::default();
+        let mut built = 0;
         let totals = match extras {
             Some(extras) => {
+                built = extras.built;
                 invalid.restore(extras.invalid);
                 TotalCaps::restore(extras.totals)
             }
@@ -139,6 +141,8 @@ impl Engine {
             invalid,
             clock,
             catalog_gate: Mutex::new(()),
+            backfill: super::backfill::Backfill::default(),
+            refresh_gate: Mutex::new(()),
             stopping: AtomicBool::new(false),
             started: Instant::now(),
             stats: Stats::default(),
@@ -156,6 +160,7 @@ impl Engine {
         }
         progress(Progress::Replayed(replayed));
         engine.wake_all_overdue(&plan);
+        engine.resume_sweep(&plan, built);
         tracing::info!(profiles = engine.store.len(), replayed, ms = began.elapsed().as_millis(), "recovered");
         Ok(engine)
     }

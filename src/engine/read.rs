@@ -6,7 +6,7 @@ use lodestone_state::action::reaction_word;
 use lodestone_state::event::{Entry, EntryKind, Occurrence, Reacted};
 use lodestone_state::ids::{AudienceSlot, Millis, ProfileId, TraitSlot};
 use lodestone_state::machine::{self, Changes};
-use lodestone_state::plan::{Definition, Kind, Plan};
+use lodestone_state::plan::Plan;
 use lodestone_state::profile::{History, Profile};
 use lodestone_state::store::Shared;
 use lodestone_state::time::format_instant;
@@ -66,29 +66,6 @@ impl Engine {
         plan
     }
 
-    /// An audience by key, name or id: its definition, state and member count.
-    #[must_use]
-    pub fn audience_json(&self, key: &str) -> Option<Value> {
-        let plan = self.plan.load();
-        let audience = plan.audience_by_key(key)?;
-        let definition =
-            plan.catalog.definitions(Kind::Audience).get(audience.slot.index()).map_or(Value::Null, Definition::json);
-        let (done, of) = self.backfill_progress();
-        let state = if done < of { json!({"name": "building", "done": done, "of": of}) } else { json!({"name": "live"}) };
-        Some(json!({
-            "id": audience.id.to_string(),
-            "key": audience.key.as_str(),
-            "name": audience.name.as_str(),
-            "definition": definition,
-            "state": state,
-            "profileCount": self.members.count(audience.slot),
-        }))
-    }
-
-    fn backfill_progress(&self) -> (u64, u64) {
-        (self.stats.backfill_done.load(Ordering::Relaxed), self.stats.backfill_of.load(Ordering::Relaxed))
-    }
-
     /// Everything an operator wants at a glance.
     #[must_use]
     pub fn status_json(&self) -> Value {
@@ -105,6 +82,7 @@ impl Engine {
                     "actions": plan.actions.iter().flatten().count(),
                 }),
             );
+            map.insert("building".into(), self.building_json(&plan).into());
             map.insert("identities".into(), json!(self.store.identities_len()));
             map.insert("timers".into(), json!(self.timers.len()));
             map.insert("dedupeInMemory".into(), json!(self.dedupe.len()));
@@ -118,7 +96,6 @@ impl Engine {
     pub fn public_status_json(&self) -> Value {
         let plan = self.plan.load();
         let stats = &self.stats;
-        let (done, of) = self.backfill_progress();
         let at = self.checkpoint_at();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -134,7 +111,7 @@ impl Engine {
             "durableSeq": self.journal.durable_now().0,
             "checkpointSeq": stats.checkpoint_seq.load(Ordering::Relaxed),
             "checkpointAgeSeconds": if at.0 > 0 { json!((self.clock.now().0 - at.0).max(0) / 1000) } else { Value::Null },
-            "backfill": {"done": done, "of": of},
+            "backfill": self.backfill.json(),
         })
     }
 

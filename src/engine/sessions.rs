@@ -130,6 +130,8 @@ impl Engine {
         }
         let Some(shared) = self.store.find(&user_id) else { return Ok(()) };
         let mut profile = shared.lock();
+        let plan = self.plan.load();
+        self.bring_along(&plan, &shared, &mut profile);
         let candidates = Candidates::These(plan.context_touch(caller.channel));
         let until = self.decide(&plan, &profile, session, &Input { cause: Cause::Context, candidates, event: None });
         self.schedule(&mut profile, until);
@@ -199,6 +201,7 @@ impl Engine {
         let Some(shared) = self.store.get(identified.profile) else { return };
         let mut profile = shared.lock();
         let plan = self.plan.load();
+        self.bring_along(&plan, &shared, &mut profile);
         let other_person = before.is_some_and(|before| !same_person(&profile, before));
         if other_person {
             self.revoke_all(&session, RevokeReason::IdentityChanged);

@@ -7,8 +7,8 @@ use lodestone_state::ids::{Millis, ProfileId};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::Profile;
+use lodestone_state::store::Shared;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Profiles woken before the clock is read again.
 const WAVE: usize = 1024;
@@ -60,25 +60,46 @@ impl Engine {
         self.after(&plan, &shared, &mut profile, &changes);
     }
 
-    /// Folds a profile anew if definitions changed since its state was folded. The caller holds its lock.
+    /// Brings a profile under the definitions in force, if they changed since its state was folded: by a
+    /// fold of its log, or where definitions only went, by letting go of their state. The caller holds its
+    /// lock.
     pub(super) fn bring_up_to_date(&self, plan: &Plan, profile: &mut Profile, changes: &mut Changes) {
         if profile.core.generation == plan.generation {
             return;
         }
-        profile.core.generation = plan.generation;
-        if profile.core.clock > Millis::MIN {
+        let before = std::mem::replace(&mut profile.core.generation, plan.generation);
+        if profile.core.clock == Millis::MIN {
+            return;
+        }
+        if self.backfill.only_less(before, plan.generation) {
+            machine::forget(plan, profile, changes);
+        } else {
             machine::rebuild(plan, profile, false, &mut self.history(), changes);
+        }
+        if let Some(shared) = self.store.get(profile.core.id) {
+            self.mark_dirty(&shared, profile);
         }
     }
 
-    /// Fires what came due while nobody ran, oldest first and before any connection is taken, and tells
-    /// the timers about the rest.
+    /// As [`Self::bring_up_to_date`], with everything that follows from it.
+    pub(super) fn bring_along(&self, plan: &Plan, shared: &Shared, profile: &mut Profile) {
+        if profile.gone.is_some() || profile.core.generation == plan.generation {
+            return;
+        }
+        let mut changes = Changes::default();
+        self.bring_up_to_date(plan, profile, &mut changes);
+        machine::advance(plan, profile, self.clock.now(), &mut self.history(), &mut changes);
+        self.after(plan, shared, profile, &changes);
+    }
+
+    /// Fires what came due while nobody ran, before any connection is taken, and tells the timers about the
+    /// rest. Profiles folded under older definitions with nothing due are the sweep's.
     pub(super) fn wake_all_overdue(&self, plan: &Plan) {
         let now = self.clock.now();
         for shared in self.store.all() {
             let mut profile = shared.lock();
             let mut changes = Changes::default();
-            if profile.core.generation != plan.generation || profile.deadline() <= now {
+            if profile.deadline() <= now {
                 self.bring_up_to_date(plan, &mut profile, &mut changes);
                 machine::advance(plan, &mut profile, now, &mut self.history(), &mut changes);
                 self.mark_dirty(&shared, &mut profile);
@@ -88,44 +109,22 @@ impl Engine {
         }
     }
 
-    /// Brings every profile under the plan in force, one lock at a time while events keep flowing.
-    /// Returns how many it folded anew. `progress` gets (done, of).
-    pub fn backfill(&self, progress: &dyn Fn(usize, usize)) -> usize {
-        let all = self.store.all();
-        let mut folded = 0;
-        for (done, shared) in all.iter().enumerate() {
-            if self.stopping.load(Ordering::Relaxed) {
-                break;
-            }
-            let plan = self.plan.load_full();
-            let mut profile = shared.lock();
-            if profile.gone.is_none() && profile.core.generation != plan.generation {
-                let mut changes = Changes::default();
-                self.bring_up_to_date(&plan, &mut profile, &mut changes);
-                machine::advance(&plan, &mut profile, self.clock.now(), &mut self.history(), &mut changes);
-                self.mark_dirty(shared, &mut profile);
-                self.after(&plan, shared, &mut profile, &changes);
-                folded += 1;
-            }
-            drop(profile);
-            progress(done + 1, all.len());
-        }
-        folded
-    }
-
     /// Decides actions again for sessions other than the one whose input changed a shared fact.
     fn carry_out(&self, fanout: Fanout) {
         for (id, session) in self.hub.sessions() {
             let Some(shared) = self.store.get(id) else { continue };
             let mut profile = shared.lock();
             let plan = self.plan.load();
-            self.decide_again(&plan, &mut profile, &session, &fanout);
+            // Folded under older definitions: decided when the sweep has folded it, never by half.
+            if profile.core.generation == plan.generation {
+                self.decide_again(&plan, &mut profile, &session, &fanout);
+            }
         }
     }
 
     /// Ends the timer thread and refuses new writes.
     pub fn stop_background(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         self.timers.stop();
     }
 }

@@ -51,7 +51,10 @@ async fn version() -> Response {
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let status = shared.engine.public_status_json();
     let number = |key: &str| status[key].as_u64();
+    let (backfill_profiles, building) = shared.engine.backfill_left();
     m::levels(&m::Levels {
+        backfill_profiles,
+        building,
         profiles: number("profiles").unwrap_or_default(),
         plan_version: number("planVersion").unwrap_or_default(),
         checkpoint_age_seconds: number("checkpointAgeSeconds"),

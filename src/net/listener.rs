@@ -40,6 +40,7 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener, options: Server, 
         control,
         sockets: sockets.clone(),
         rates: health::Rates::default(),
+        replays: api::Replays::default(),
         epoch: Instant::now(),
     });
     let app = router(&shared);

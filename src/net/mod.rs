@@ -40,6 +40,8 @@ struct Shared {
     /// WebSocket tasks; a stop waits for them.
     sockets: TaskTracker,
     rates: health::Rates,
+    /// First answers to requests that may come again.
+    replays: api::Replays,
     epoch: Instant,
 }
 

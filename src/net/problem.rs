@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lodestone_state::issue::Issue;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An error with a stable code.
 #[derive(Debug)]
@@ -12,17 +12,29 @@ pub(super) struct Problem {
     code: &'static str,
     detail: String,
     errors: Vec<Issue>,
+    more: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new() }
+        Self { status, code, detail: detail.into(), errors: Vec::new(), more: Vec::new() }
     }
 
     /// A document that is well formed and does not make sense.
     pub(super) fn invalid(code: &'static str, errors: Vec<Issue>) -> Self {
         let detail = format!("{} problem(s); nothing was changed", errors.len());
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail) }
+    }
+
+    /// With the errors that add up to it.
+    pub(super) fn because(self, errors: Vec<Issue>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// With one more member.
+    pub(super) fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.more.push((name, value));
+        self
     }
 
     pub(super) fn not_found(code: &'static str, what: &str) -> Self {
@@ -36,7 +48,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
@@ -44,6 +56,9 @@ impl IntoResponse for Problem {
             "detail": self.detail,
             "errors": self.errors,
         });
+        for (name, value) in self.more {
+            body[name] = value;
+        }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -101,6 +101,11 @@ pub const METRICS: &[Metric] = &[
     metric("lodestone_plan_version", Kind::Gauge, NONE, Unit::Count, "Version of the definitions in force."),
     metric("lodestone_plan_swaps_total", Kind::Counter, NONE, Unit::Count, "Changes of the definitions."),
     metric("lodestone_funnel_runs_evicted_total", Kind::Counter, NONE, Unit::Count, "Runs of funnels given up because a profile had too many at once."),
+    metric("lodestone_backfill_profiles_total", Kind::Counter, NONE, Unit::Count, "Profiles folded anew because definitions changed, by the sweep."),
+    metric("lodestone_backfill_events_total", Kind::Counter, NONE, Unit::Count, "Events of the profiles that the sweep folded anew."),
+    metric("lodestone_backfill_left_profiles", Kind::Gauge, NONE, Unit::Count, "Profiles that the sweep has still to visit."),
+    metric("lodestone_backfill_building_definitions", Kind::Gauge, NONE, Unit::Count, "Definitions that are not live for every profile yet."),
+    metric("lodestone_refresh_drift_total", Kind::Counter, NONE, Unit::Count, "Values and memberships that a refresh found wrong: a defect if it is not 0."),
     metric("lodestone_timer_lateness_seconds", LATENCY, NONE, Unit::Seconds, "How long after its deadline a profile's timer fired."),
     metric("lodestone_checkpoint_duration_seconds", Kind::Histogram(Buckets::Slow), NONE, Unit::Seconds, "Time to write one checkpoint."),
     metric("lodestone_checkpoint_bytes_total", Kind::Counter, NONE, Unit::Bytes, "Bytes written by checkpoints."),
@@ -145,6 +150,11 @@ struct Handles {
     plan_version: Gauge,
     plan_swaps: Counter,
     funnel_evicted: Counter,
+    backfill_profiles: Counter,
+    backfill_events: Counter,
+    backfill_left: Gauge,
+    building: Gauge,
+    drift: Counter,
     timer_lateness: Histogram,
     checkpoint: Histogram,
     checkpoint_bytes: Counter,
@@ -185,6 +195,11 @@ impl Handles {
             plan_version: metrics::gauge!("lodestone_plan_version"),
             plan_swaps: metrics::counter!("lodestone_plan_swaps_total"),
             funnel_evicted: metrics::counter!("lodestone_funnel_runs_evicted_total"),
+            backfill_profiles: metrics::counter!("lodestone_backfill_profiles_total"),
+            backfill_events: metrics::counter!("lodestone_backfill_events_total"),
+            backfill_left: metrics::gauge!("lodestone_backfill_left_profiles"),
+            building: metrics::gauge!("lodestone_backfill_building_definitions"),
+            drift: metrics::counter!("lodestone_refresh_drift_total"),
             timer_lateness: metrics::histogram!("lodestone_timer_lateness_seconds"),
             checkpoint: metrics::histogram!("lodestone_checkpoint_duration_seconds"),
             checkpoint_bytes: metrics::counter!("lodestone_checkpoint_bytes_total"),
@@ -401,6 +416,17 @@ pub fn plan_swapped() {
     handles().plan_swaps.increment(1);
 }
 
+/// The sweep folded a profile with this many events anew.
+pub fn backfilled(events: u64) {
+    handles().backfill_profiles.increment(1);
+    handles().backfill_events.increment(events);
+}
+
+/// A refresh found this much that was wrong.
+pub fn drifted(drift: u64) {
+    handles().drift.increment(drift);
+}
+
 /// Numbers that are read rather than counted; set before every scrape.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Levels {
@@ -408,6 +434,10 @@ pub struct Levels {
     pub profiles: u64,
     /// Version of the definitions.
     pub plan_version: u64,
+    /// Profiles that the sweep has still to visit.
+    pub backfill_profiles: u64,
+    /// Definitions that wait for it.
+    pub building: u64,
     /// Time since the last checkpoint, in seconds.
     pub checkpoint_age_seconds: Option<u64>,
     /// Last journal position.
@@ -424,6 +454,8 @@ pub fn levels(levels: &Levels) {
     let handles = handles();
     handles.profiles.set(levels.profiles as f64);
     handles.plan_version.set(levels.plan_version as f64);
+    handles.backfill_left.set(levels.backfill_profiles as f64);
+    handles.building.set(levels.building as f64);
     if let Some(age) = levels.checkpoint_age_seconds {
         handles.checkpoint_age.set(age as f64);
     }

@@ -1,4 +1,14 @@
-//! `/api/v1`: profiles, audiences, the status and the catalog, for the bearer of an admin token.
+//! `/api/v1`: profiles, definitions, the status and the catalog, for the bearer of an admin token.
+
+mod definitions;
+mod edit;
+mod idempotency;
+mod organization;
+mod precondition;
+mod refresh;
+mod reply;
+
+pub(super) use idempotency::Replays;
 
 mod members;
 mod reactions;
@@ -13,7 +23,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use http_body_util::{BodyExt, Limited};
-use lodestone_state::ids::ProfileId;
+use lodestone_state::ids::{ProfileId, Seq};
 use lodestone_state::issue::Issue;
 use lodestone_state::plan::TokenKind;
 use serde::Deserialize;
@@ -33,11 +43,14 @@ pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
         .merge(reactions::routes())
         .route("/api/v1/profiles/{id}", get(profile))
         .route("/api/v1/profiles", get(profiles))
-        .route("/api/v1/audiences/{key}", get(audience))
         .route("/api/v1/invalid-events", get(invalid_events))
         .route("/api/v1/status", get(status))
         .route("/api/v1/catalog", post(move |state, headers, body| catalog(state, headers, body, catalog_bytes_max)))
+        .merge(definitions::routes())
+        .merge(organization::routes())
+        .merge(refresh::routes())
         .route("/api/{*path}", any(unknown))
+        .method_not_allowed_fallback(not_allowed)
 }
 
 /// What the demo shop's side panel reads, without a token.
@@ -114,13 +127,6 @@ async fn shop_profile(State(shared): State<Arc<Shared>>, query: Result<Query<ByU
     Ok(json_response(StatusCode::OK, &found))
 }
 
-async fn audience(State(shared): State<Arc<Shared>>, headers: HeaderMap, Path(key): Path<String>) -> Answer {
-    admin(&shared, &headers)?;
-    let found = off_task(&shared, move |engine| engine.audience_json(&key)).await?;
-    let found = found.ok_or_else(|| Problem::not_found("audience_not_found", "the audience"))?;
-    Ok(json_response(StatusCode::OK, &found))
-}
-
 #[derive(Deserialize)]
 struct Page {
     limit: Option<usize>,
@@ -145,32 +151,57 @@ async fn status(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Answer
 
 async fn catalog(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body, max: usize) -> Answer {
     admin(&shared, &headers)?;
-    let read = tokio::time::timeout(shared.options.http.body_timeout, Limited::new(body, max).collect()).await;
-    let document = match read {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "payload_too_large",
-                format!("the document is over {max} bytes"),
-            ));
-        }
-        _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "the body broke off")),
-    };
-    let Ok(document) = String::from_utf8(document.to_vec()) else {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "the body is not UTF-8"));
-    };
+    let document = read_text(&shared, body, max).await?;
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&document) {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()));
     }
     let applied = off_task(&shared, move |engine| engine.apply_catalog(&document)).await?;
-    let CatalogApplied { version, changed, summary, seq } = applied.map_err(refused)?;
+    let CatalogApplied { version, changed, summary, seq, .. } = applied.map_err(refused)?;
+    durably(&shared, seq).await?;
+    Ok(json_response(StatusCode::OK, &json!({"version": version, "changed": changed, "summary": summary})))
+}
+
+/// The body of a request as text of at most `max` bytes.
+async fn read_text(shared: &Shared, body: Body, max: usize) -> Result<String, Problem> {
+    let invalid = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail);
+    let read = tokio::time::timeout(shared.options.http.body_timeout, Limited::new(body, max).collect()).await;
+    let body = match read {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let detail = format!("the document is over {max} bytes");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail));
+        }
+        _ => return Err(invalid("the body broke off")),
+    };
+    String::from_utf8(body.to_vec()).map_err(|_| invalid("the body is not UTF-8"))
+}
+
+/// Bytes of one definition.
+const DEFINITION_BYTES_MAX: usize = 1 << 20;
+
+/// The body of a request as JSON, with its text.
+async fn read_json(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<(String, Value), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let essence = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    if essence.is_some_and(|kind| kind != "application/json" && !kind.ends_with("+json")) {
+        let detail = "Content-Type must be application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+    }
+    let text = read_text(shared, body, DEFINITION_BYTES_MAX).await?;
+    match serde_json::from_str(&text) {
+        Ok(value) => Ok((text, value)),
+        Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string())),
+    }
+}
+
+/// Waits until what stands at `seq` is durable.
+async fn durably(shared: &Shared, seq: Seq) -> Result<(), Problem> {
     let mut durable = shared.engine.durable();
     let wait = tokio::time::timeout(shared.options.http.durable_timeout, durable.wait_for(|position| *position >= seq.0)).await;
-    if !matches!(wait, Ok(Ok(_))) {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not durable in time; apply it again"));
+    if matches!(wait, Ok(Ok(_))) {
+        return Ok(());
     }
-    Ok(json_response(StatusCode::OK, &json!({"version": version, "changed": changed, "summary": summary})))
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not durable in time; read it before you repeat it"))
 }
 
 /// A document that could not be stored is not wrong.
@@ -183,4 +214,8 @@ fn refused(issues: Vec<Issue>) -> Problem {
 
 async fn unknown() -> Problem {
     Problem::not_found("not_found", "this path")
+}
+
+async fn not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
 }

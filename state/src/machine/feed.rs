@@ -34,7 +34,7 @@ pub(super) fn fold_entry(
         EntryKind::Identified(identified) => fold_identified(plan, profile, entry, identified, history.is_none(), out),
         EntryKind::Reacted(reacted) => {
             if let Some(action) = plan.action_plan(reacted.action) {
-                if !reacted.test {
+                if !reacted.test && !action.def.caps.is_empty() {
                     let counts = profile.core.caps.get_or_insert_with(reacted.action.0, CapState::default);
                     counts.record(&action.def.caps, Group::User, reacted.reaction, reacted.channel, entry.moment.t);
                 }

@@ -4,7 +4,9 @@ use super::feed::fold_entry;
 use super::review::review;
 use super::{Changes, Dry, start, step_timers};
 use crate::event::{Entry, MembershipChange, MoveCause};
-use crate::ids::{AudienceSlot, Millis, ProfileId, Seq, TraitSlot};
+use crate::ids::{
+    ActionSlot, AudienceSlot, BudgetSlot, ExperimentSlot, GoalSlot, Millis, ProfileId, RuleSlot, Seq, TraitSlot,
+};
 use crate::plan::Plan;
 use crate::profile::{AudienceCell, History, Profile, sort_entries};
 use smallvec::SmallVec;
@@ -116,6 +118,7 @@ pub fn absorb(
 /// changed. Identities and custom traits stay as they are. Emits only the difference, as of now; who
 /// enters does so `enter_now` (a merge), or since when the definition would have had it (backfill).
 pub fn rebuild(plan: &Plan, profile: &mut Profile, enter_now: bool, history: &mut dyn History, out: &mut Changes) {
+    out.refolded = true;
     let entries = history.load(profile);
     let now = profile.core.clock;
     let scratch = fold(plan, profile.core.id, &entries, now);
@@ -157,4 +160,26 @@ pub fn rebuild(plan: &Plan, profile: &mut Profile, enter_now: bool, history: &mu
 
 fn moved(audience: AudienceSlot, entered: bool, t: Millis, seq: Seq) -> MembershipChange {
     MembershipChange { audience, entered, t, seq, cause: MoveCause::Fold }
+}
+
+/// Lets go of the state of definitions that are gone, where all that are left are as they were.
+pub fn forget(plan: &Plan, profile: &mut Profile, out: &mut Changes) {
+    out.refolded = true;
+    let core = &mut profile.core;
+    for (slot, cell) in core.audiences.iter() {
+        let audience = AudienceSlot(slot);
+        if cell.since.is_some() && plan.audience_plan(audience).is_none() {
+            out.member(moved(audience, false, core.clock, core.applied));
+        }
+    }
+    for (slot, _) in core.traits.iter().filter(|(slot, _)| plan.trait_plan(TraitSlot(*slot)).is_none()) {
+        out.touch(TraitSlot(slot));
+    }
+    core.traits.retain(|slot| plan.trait_plan(TraitSlot(slot)).is_some());
+    core.audiences.retain(|slot| plan.audience_plan(AudienceSlot(slot)).is_some());
+    core.caps.retain(|slot| plan.action_plan(ActionSlot(slot)).is_some());
+    core.budgets.retain(|slot| plan.budget_plan(BudgetSlot(slot)).is_some());
+    core.rules.retain(|slot| plan.rule_plan(RuleSlot(slot)).is_some());
+    core.goals.retain(|slot| plan.goal_plan(GoalSlot(slot)).is_some());
+    core.trials.retain(|slot| plan.experiment_plan(ExperimentSlot(slot)).is_some());
 }

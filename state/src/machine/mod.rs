@@ -9,7 +9,7 @@ mod feed;
 mod log;
 mod review;
 
-pub use log::{absorb, fold, rebuild};
+pub use log::{absorb, fold, forget, rebuild};
 
 use crate::event::{Entry, MembershipChange, Occurrence};
 use crate::expr::{Facts, PathRef, Source, descend};
@@ -42,6 +42,8 @@ pub struct Changes {
     pub reacted: Option<ActionSlot>,
     /// The event that this input was.
     pub event: Option<EventSlot>,
+    /// The state was brought under other definitions: every action may differ.
+    pub refolded: bool,
 }
 
 impl Changes {

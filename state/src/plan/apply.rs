@@ -180,13 +180,15 @@ impl Draft<'_> {
             id
         });
         let version = self.old.version + 1;
+        // What had this id before and is gone counts on, so that a revision never names two things.
+        let revision = self.new.definitions(kind).iter().filter(|known| known.id == id).map(|known| known.revision).max();
         self.new.definitions_mut(kind).push(Definition {
             id,
             name: name.to_owned(),
             key: key.to_owned(),
             body: String::new(),
             structures: Vec::new(),
-            revision: 0,
+            revision: revision.unwrap_or(0),
             created: version,
             changed: version,
             removed: false,

@@ -1,9 +1,10 @@
 //! The durable state of all definitions: stable ids, slots that are never reused, versions, tokens.
 
-use crate::ids::{ChannelSlot, DefId};
+use crate::ids::{ChannelSlot, DefId, Millis};
 use crate::paths::PathTable;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The sorts of definitions.
@@ -38,6 +39,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind but tokens, in the order in which changes are told.
+    pub const DEFINED: [Self; 12] = [
+        Self::Channel,
+        Self::Event,
+        Self::Context,
+        Self::CustomTraits,
+        Self::ComputedTrait,
+        Self::Audience,
+        Self::ActionType,
+        Self::Action,
+        Self::Goal,
+        Self::Rule,
+        Self::Budget,
+        Self::Experiment,
+    ];
+
     /// The section of a catalog document that holds this kind.
     #[must_use]
     pub fn section(self) -> &'static str {
@@ -64,6 +81,15 @@ impl Kind {
             self,
             Self::Channel | Self::ComputedTrait | Self::Audience | Self::Rule | Self::Goal | Self::Budget | Self::Experiment
         )
+    }
+
+    /// The code of what does not exist.
+    #[must_use]
+    pub fn not_found_code(self) -> &'static str {
+        match self {
+            Self::Context => "context_not_found",
+            _ => self.not_found(),
+        }
     }
 
     /// The code for a reference that leads nowhere.
@@ -119,6 +145,8 @@ pub struct Organization {
     pub key: Option<[u8; 32]>,
     /// The id type that makes a customer id.
     pub primary_id_type: String,
+    /// Grows by one with every change of these settings.
+    pub revision: u32,
 }
 
 impl Default for Organization {
@@ -130,6 +158,7 @@ impl Default for Organization {
             require_user_hash: false,
             key: None,
             primary_id_type: "user_id".to_owned(),
+            revision: 0,
         }
     }
 }
@@ -251,6 +280,8 @@ pub struct Catalog {
     pub(super) budgets: Vec<Definition>,
     pub(super) experiments: Vec<Definition>,
     pub(super) paths: PathTable,
+    /// When the versions came about that definitions were made or changed in, ascending.
+    pub(super) times: Vec<(u32, Millis)>,
 }
 
 impl Default for Catalog {
@@ -275,6 +306,7 @@ impl Default for Catalog {
             budgets: Vec::new(),
             experiments: Vec::new(),
             paths,
+            times: Vec::new(),
         }
     }
 }
@@ -363,6 +395,25 @@ impl Catalog {
             Kind::Budget => &self.budgets,
             Kind::Experiment => &self.experiments,
         }
+    }
+
+    /// When a version came about: one that made a definition what it is, or brought it.
+    #[must_use]
+    pub fn time_of(&self, version: u32) -> Option<Millis> {
+        let at = self.times.binary_search_by_key(&version, |(known, _)| *known).ok()?;
+        Some(self.times[at].1)
+    }
+
+    /// Notes when this version came about, and forgets the times of versions that nothing refers to.
+    #[must_use]
+    pub fn dated(mut self, at: Millis) -> Self {
+        if self.times.last().is_none_or(|(newest, _)| *newest < self.version) {
+            self.times.push((self.version, at));
+        }
+        let all = Kind::DEFINED.iter().flat_map(|kind| self.definitions(*kind));
+        let wanted: BTreeSet<u32> = all.flat_map(|known| [known.created, known.changed]).collect();
+        self.times.retain(|(version, _)| *version == self.version || wanted.contains(version));
+        self
     }
 
     /// The definitions of a kind that are in force, with their slots.

@@ -48,21 +48,6 @@ pub struct Diff {
     pub changes: Vec<Change>,
 }
 
-const KINDS: [Kind; 12] = [
-    Kind::Channel,
-    Kind::Event,
-    Kind::Context,
-    Kind::CustomTraits,
-    Kind::ComputedTrait,
-    Kind::Audience,
-    Kind::ActionType,
-    Kind::Action,
-    Kind::Goal,
-    Kind::Rule,
-    Kind::Budget,
-    Kind::Experiment,
-];
-
 impl Diff {
     /// Whether both catalogs say the same.
     #[must_use]
@@ -74,7 +59,7 @@ impl Diff {
     #[must_use]
     pub fn between(old: &Catalog, new: &Catalog) -> Self {
         let mut changes = Vec::new();
-        for kind in KINDS {
+        for kind in Kind::DEFINED {
             let before = old.definitions(kind);
             for (slot, definition) in new.definitions(kind).iter().enumerate() {
                 if let Some(what) = what(before.get(slot), definition) {
@@ -112,6 +97,9 @@ impl Catalog {
     pub(super) fn stamped(mut self, old: &Self, diff: &Diff) -> Self {
         self.version = old.version + 1;
         let version = self.version;
+        if diff.organization {
+            self.organization.revision = old.organization.revision + 1;
+        }
         for change in diff.changes.iter().filter(|change| change.kind != Kind::Token) {
             // Of definitions with one id the last is the one at hand; the others were removed before.
             let before = old.definitions(change.kind);

@@ -134,6 +134,12 @@ impl Catalog {
         Finder::new(self, kind).seek(text)
     }
 
+    /// The slot of a definition in force, by id, key or (where only one has it) name.
+    #[must_use]
+    pub fn slot(&self, kind: Kind, text: &str) -> Option<usize> {
+        self.seek(kind, text).ok()
+    }
+
     /// A definition in force, by id, key or (where only one has it) name.
     #[must_use]
     pub fn find(&self, kind: Kind, text: &str) -> Option<&Definition> {

@@ -22,6 +22,7 @@ mod compile;
 mod diff;
 mod document;
 mod export;
+mod folded;
 mod index;
 mod lookup;
 mod names;
@@ -40,6 +41,7 @@ pub use apply::DEFINITIONS_MAX;
 pub use catalog::{Catalog, Definition, Kind, LoadError, Organization, Token, TokenKind, token_hash};
 pub use diff::{Change, Diff, What};
 pub use document::CatalogDocument;
+pub use folded::{Folded, Refold};
 pub use plan::{
     ActionPlan, AudiencePlan, BudgetPlan, ChannelPlan, CustomTouch, EventPlan, ExperimentPlan, GoalPlan, Plan, RulePlan,
     TokenGrant, TraitPlan,

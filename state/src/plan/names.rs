@@ -45,39 +45,6 @@ impl Plan {
         mac.update(user_id.as_bytes());
         mac.verify_slice(&given).is_ok()
     }
-
-    /// Stands for every definition that a profile's state is folded under: traits, audiences, caps, rules,
-    /// goals, budgets, experiments. A
-    /// profile folded under another generation is folded anew.
-    pub(super) fn fold_generation(&self) -> u32 {
-        let mut crc = 0;
-        let mut add = |slot: u32, bytes: &[u8]| {
-            crc = crc32c::crc32c_append(crc, &slot.to_le_bytes());
-            crc = crc32c::crc32c_append(crc, bytes);
-        };
-        for plan in self.traits.iter().flatten() {
-            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
-        }
-        for plan in self.audiences.iter().flatten() {
-            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
-        }
-        for plan in self.actions.iter().flatten() {
-            add(plan.slot.0, format!("{:?}", plan.def.caps).as_bytes());
-        }
-        for plan in self.rules.iter().flatten() {
-            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
-        }
-        for plan in self.goals.iter().flatten() {
-            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
-        }
-        for plan in self.budgets.iter().flatten() {
-            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
-        }
-        for plan in self.experiments.iter().flatten() {
-            add(plan.slot.0, &plan.fingerprint.to_le_bytes());
-        }
-        crc
-    }
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
