@@ -20,11 +20,8 @@ mod list;
 mod members;
 mod open;
 mod read;
-<<<<<<< HEAD
 pub mod reactions;
-=======
 mod refresh;
->>>>>>> 8a51d8b (wip)
 mod sessions;
 mod time;
 mod track;
