@@ -13,6 +13,7 @@
 //! - [`traits`], [`audience`], [`action`]: one accumulator, condition or cap a file.
 //! - [`rule`], [`goal`], [`experiment`]: what follows from a metric, what is credited, what is tried.
 //! - [`profile`], [`slots`], [`store`]: state per profile, and all of them.
+//! - [`rollup`]: how often people reacted, and how many people, per quarter of an hour.
 //! - [`job`]: what is to be done elsewhere because of an entry.
 //! - [`command`], [`codec`]: how inputs and state are written down.
 //!
@@ -37,6 +38,7 @@ pub mod machine;
 pub mod paths;
 pub mod plan;
 pub mod profile;
+pub mod rollup;
 pub mod rule;
 pub mod schema;
 pub mod slots;

@@ -94,6 +94,20 @@ impl Store {
         }
     }
 
+    /// The id under which a profile is known now: its own, or that of the one it was merged into. No
+    /// profile is locked.
+    #[must_use]
+    pub fn resolve(&self, id: ProfileId) -> ProfileId {
+        let mut id = id;
+        while !self.profiles.contains_key(&id) {
+            match self.redirects.get(&id) {
+                Some(next) => id = *next,
+                None => break,
+            }
+        }
+        id
+    }
+
     /// Adds a profile as recovery found it, with its links.
     pub fn restore(&self, profile: Profile) {
         let id = profile.core.id;
@@ -224,6 +238,7 @@ mod tests {
         store.redirect(&profile(2), ProfileId(3));
         let found = store.get(ProfileId(1)).expect("resolves");
         assert_eq!(found.lock().core.id, ProfileId(3));
+        assert_eq!((store.resolve(ProfileId(1)), store.resolve(ProfileId(9))), (ProfileId(3), ProfileId(9)));
         assert_eq!(store.len(), 1);
     }
 
