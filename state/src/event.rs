@@ -1,6 +1,8 @@
 //! What a profile's log is made of: occurrences with their typed properties, and entries.
 
-use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, EventSlot, Millis, Moment, PathId, ProfileId, RuleSlot, Seq};
+use crate::ids::{
+    ActionSlot, AudienceSlot, ChannelSlot, EventSlot, ExperimentSlot, Millis, Moment, PathId, ProfileId, RuleSlot, Seq,
+};
 use crate::value::Value;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -162,9 +164,29 @@ pub struct Reacted {
     /// The client's context at the time, as far as it fits its definition.
     pub context: Props,
     /// The arm of the experiment that the person saw, or was held back by.
-    pub variant: Option<u16>,
+    pub variant: Option<Arm>,
     /// What a blocking hook answered, as JSON text: a repeat gets the same answer.
     pub result: Option<CompactString>,
+}
+
+/// What an experiment does with a person. Logged, so that no later edit changes what somebody saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arm {
+    /// Which experiment.
+    pub experiment: ExperimentSlot,
+    /// Place of the variant in its definition; [`Arm::HOLDOUT`] for those who are held back.
+    pub variant: u16,
+}
+
+impl Arm {
+    /// The holdout's place among the variants.
+    pub const HOLDOUT: u16 = u16::MAX;
+
+    /// Whether the action is held back.
+    #[must_use]
+    pub fn is_holdout(self) -> bool {
+        self.variant == Self::HOLDOUT
+    }
 }
 
 /// A rule that fired, as it is logged. The marker and what follows are one record.
