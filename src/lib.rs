@@ -12,6 +12,7 @@
 //! - [`net`] listens, upgrades, serves pages and probes; [`wire`] is the protocol's frames, pure.
 //! - [`session`] is one connection as a state machine, pure; [`push`] knows which sessions a profile has.
 //! - [`engine`] takes commands, [`journal`] makes them durable, [`storage`] holds checkpoints.
+//! - [`outbox`] is what follows elsewhere, until it is done; [`hooks`] calls webhooks.
 //! - [`runtime`] is the clock and the timers; [`telemetry`] names every metric; [`config`] every option.
 //! - [`client`] is the other end of the socket, for replay and the demo's shoppers; [`cli`] is the command line.
 
@@ -22,6 +23,7 @@ pub mod engine;
 pub mod hooks;
 pub mod journal;
 pub mod net;
+pub mod outbox;
 pub mod push;
 pub mod runtime;
 pub mod session;

@@ -90,6 +90,23 @@ impl Store {
     /// # Errors
     /// The first failure is final.
     pub fn seal_with(&self, meta: &CheckpointMeta, rows: &[Row]) -> Result<(), Error> {
+        let mut out = self.batch_of(rows);
+        out.put_cf(self.family(META), keys::CHECKPOINT, codec::encode(META_VERSION, meta));
+        self.write_synced("seal a checkpoint", out)
+    }
+
+    /// Writes rows together, ahead of the seal that makes them durable. For rows that a replay of the
+    /// journal, from the last seal or from the next, leaves as it finds them or brings up to date.
+    ///
+    /// # Errors
+    /// The first failure is final.
+    pub fn put_rows(&self, rows: &[Row]) -> Result<(), Error> {
+        self.usable()?;
+        let out = self.batch_of(rows);
+        self.checked("write rows", self.db.write(out))
+    }
+
+    fn batch_of(&self, rows: &[Row]) -> WriteBatch {
         let mut out = WriteBatch::default();
         for row in rows {
             let family = self.family(row.rows.family());
@@ -98,8 +115,7 @@ impl Store {
                 None => out.delete_cf(family, &row.key),
             }
         }
-        out.put_cf(self.family(META), keys::CHECKPOINT, codec::encode(META_VERSION, meta));
-        self.write_synced("seal a checkpoint", out)
+        out
     }
 
     /// Hands every row of a family whose key starts with `prefix` to `each`, in key order, until it says false.
