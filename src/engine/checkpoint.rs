@@ -63,7 +63,8 @@ impl Engine {
         let began = Instant::now();
         // Everything up to here is in the dirty list, since a profile is listed before its record is
         // appended, and in the totals, since a reaction is counted in the moment it is stamped.
-        let upto = self.journal.last();
+        let cut = self.cut_rollups();
+        let upto = cut.upto;
         // A profile is listed in the moment it is folded, so what was built by now is written below.
         let built = self.backfill.built();
         let count = self.dirty.len();
@@ -82,7 +83,8 @@ impl Engine {
         let extras = Extras { totals: self.totals.snapshot(), invalid: self.invalid.all(), built };
         self.disk.expire_dedupe(self.clock.now().minus(super::dedupe::WINDOW_MS));
         self.journal.sync().map_err(storage::Error::journal)?;
-        self.disk.seal(&CheckpointMeta { seq: upto, extras: codec::encode(EXTRAS_VERSION, &extras) })?;
+        let meta = CheckpointMeta { seq: upto, extras: codec::encode(EXTRAS_VERSION, &extras) };
+        self.seal_rollups(&meta, Vec::new(), cut)?;
         self.journal.release(upto);
         self.dedupe.forget(upto);
         self.stats.checkpoint_at.store(self.clock.now().0.unsigned_abs(), Ordering::Relaxed);

@@ -7,6 +7,7 @@
 pub mod api;
 
 mod act;
+pub mod analysis;
 mod backfill;
 mod catalog;
 mod checkpoint;
@@ -67,6 +68,7 @@ pub struct Engine {
     fanout: SegQueue<evaluate::Fanout>,
     dirty: SegQueue<Shared>,
     members: members::Members,
+    analysis: analysis::Analysis,
     invalid: invalid::InvalidLog,
     clock: Arc<dyn Clock>,
     /// One catalog change at a time.

@@ -138,6 +138,7 @@ impl Engine {
             fanout: SegQueue::new(),
             dirty: SegQueue::new(),
             members,
+            analysis: super::analysis::Analysis::default(),
             invalid,
             clock,
             catalog_gate: Mutex::new(()),
@@ -184,6 +185,7 @@ impl Engine {
         {
             self.totals.count(&action.def.caps, reacted, entry.moment);
         }
+        self.analysis.rollups.count(id, &entry, seq);
         let shared = self.store.get_or_create(id, || Profile::new(id, entry.at, plan.generation));
         let mut changes = Changes::default();
         let followers = match &entry.kind {

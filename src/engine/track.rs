@@ -198,6 +198,7 @@ impl Engine {
         self.mark_dirty(shared, profile);
         let seq = self.journal.append_with(|seq, record| {
             command::encode_entry(profile.core.id, plan.version, &entry, record);
+            self.analysis.rollups.count(profile.core.id, &entry, seq);
             stamped(Moment { seq, ..moment });
         });
         entry.moment.seq = seq;

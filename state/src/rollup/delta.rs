@@ -1,6 +1,6 @@
 //! Counted and not yet sealed: a difference to the rows.
 
-use super::{Counts, Filter, Reach, Series, Slot, place_of};
+use super::{Counts, Filter, Reach, Slot, place_of};
 use crate::event::{Entry, EntryKind, Reacted, Reaction};
 use crate::ids::{ActionSlot, ChannelSlot, Millis, ProfileId};
 use std::collections::HashMap;
@@ -89,17 +89,18 @@ impl Deltas {
         self.events.is_empty() && self.reactions.is_empty()
     }
 
-    /// Adds the reactions that `filter` takes.
-    pub fn reactions(&self, filter: &Filter, out: &mut Series) {
-        for (place, counts) in self.reactions.iter().filter(|(p, _)| filter.takes(p.slot, p.action, p.channel)) {
-            let have = out.entry(place.slot).or_default();
-            have.iter_mut().zip(counts).for_each(|(have, by)| *have += by);
+    /// Hands every counter to `each`: where, which of [`super::REACTIONS`], how many more.
+    pub fn counters(&self, each: &mut dyn FnMut(Place, usize, i64)) {
+        for (place, counts) in &self.reactions {
+            for (reaction, by) in counts.iter().enumerate().filter(|(_, by)| **by != 0) {
+                each(*place, reaction, *by);
+            }
         }
     }
 
     /// The people that `filter` takes.
     pub fn reach(&self, filter: &Filter) -> impl Iterator<Item = (Place, &Reach)> {
-        let wanted = self.reach.iter().filter(|(p, _)| filter.takes(p.slot, p.action, p.channel));
+        let wanted = self.reach.iter().filter(|(place, _)| filter.takes(**place));
         wanted.map(|(place, reach)| (*place, reach))
     }
 

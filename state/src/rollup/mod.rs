@@ -102,10 +102,10 @@ pub struct Filter {
 impl Filter {
     /// Whether a counter is meant.
     #[must_use]
-    pub fn takes(&self, slot: Slot, action: ActionSlot, channel: ChannelSlot) -> bool {
-        (self.from..self.to).contains(&slot)
-            && self.action.is_none_or(|wanted| wanted == action)
-            && self.channel.is_none_or(|wanted| wanted == channel)
+    pub fn takes(&self, place: Place) -> bool {
+        (self.from..self.to).contains(&place.slot)
+            && self.action.is_none_or(|wanted| wanted == place.action)
+            && self.channel.is_none_or(|wanted| wanted == place.channel)
     }
 
     /// The UTC days that it touches.

@@ -9,7 +9,7 @@
 //! `day` is 4 bytes with the sign bit flipped, `action` 4, `channel` 2, `slot` 1; big endian. A value is
 //! [`crate::codec`]'s; zeros are not stored, and neither is a row of nothing.
 
-use super::{Deltas, Filter, Place, REACTIONS, Reach, SLOTS, Series, Slot};
+use super::{Deltas, Place, REACTIONS, Reach, SLOTS, Slot};
 use crate::codec::{self, CodecError};
 use crate::ids::{ActionSlot, ChannelSlot};
 use std::collections::BTreeMap;
@@ -139,20 +139,18 @@ fn parse(key: &[u8]) -> Option<(i32, ActionSlot, ChannelSlot, Option<u8>)> {
     Some((day, action, channel, key.get(11).copied()))
 }
 
-/// Adds the counters of a row that `filter` takes.
+/// Hands every counter of a row to `each`: where, which of [`REACTIONS`], how many.
 ///
 /// # Errors
 /// The bytes are not a row of counters.
-pub fn add_counters(key: &[u8], value: &[u8], filter: &Filter, out: &mut Series) -> Result<(), CodecError> {
+pub fn counters(key: &[u8], value: &[u8], each: &mut dyn FnMut(Place, usize, i64)) -> Result<(), CodecError> {
     let (day, action, channel, _) = parse(key).ok_or(CodecError::NotOurs { len: key.len() })?;
     let counters: BTreeMap<u16, i64> = decode(value)?;
     for (at, count) in counters {
         let (reaction, of_day) = (i32::from(at) / SLOTS, i32::from(at) % SLOTS);
         let slot = Slot(day * SLOTS + of_day);
-        if filter.takes(slot, action, channel)
-            && let Some(place) = usize::try_from(reaction).ok().filter(|place| *place < REACTIONS.len())
-        {
-            out.entry(slot).or_default()[place] += count;
+        if let Some(reaction) = usize::try_from(reaction).ok().filter(|reaction| *reaction < REACTIONS.len()) {
+            each(Place { slot, action, channel }, reaction, count);
         }
     }
     Ok(())

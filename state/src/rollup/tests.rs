@@ -120,14 +120,18 @@ impl Rig {
 
     fn series(&self, filter: &Filter) -> Series {
         let mut series = Series::new();
+        let mut add = |place: Place, reaction: usize, by: i64| {
+            if filter.takes(place) {
+                series.entry(place.slot).or_default()[reaction] += by;
+            }
+        };
         for day in filter.days() {
             let prefix = row::counters_prefix(day, filter.action);
             for (key, value) in self.rows.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)) {
-                row::add_counters(key, value, filter, &mut series).unwrap();
+                row::counters(key, value, &mut add).unwrap();
             }
         }
-        self.table.unsealed().iter().for_each(|deltas| deltas.reactions(filter, &mut series));
-        series.retain(|_, counts| *counts != Counts::default());
+        self.table.unsealed().iter().for_each(|deltas| deltas.counters(&mut add));
         series
     }
 
@@ -150,7 +154,7 @@ impl Rig {
             let prefix = row::reach_prefix(day, filter.action);
             for (key, value) in self.rows.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)) {
                 let (place, reach) = row::reach(key, value).unwrap();
-                if filter.takes(place.slot, place.action, place.channel) {
+                if filter.takes(place) {
                     by_place.entry(place).or_default().merge(&reach);
                 }
             }
@@ -405,20 +409,19 @@ fn a_cut_is_exact() {
     shown(2);
     shown(3);
     let rows = row::changes(table.cut(Seq(2)));
-    let all = Filter { from: Slot(0), to: Slot(1), action: None, channel: None };
     let count = || {
-        let mut series = Series::new();
-        table.unsealed().iter().for_each(|deltas| deltas.reactions(&all, &mut series));
-        series.values().map(|counts| counts[1]).sum::<i64>()
+        let mut shown = 0;
+        table.unsealed().iter().for_each(|deltas| deltas.counters(&mut |_, _, by| shown += by));
+        shown
     };
     assert_eq!(count(), 3, "until it is sealed a look finds it here");
     table.sealed();
     assert_eq!(count(), 1);
     let (key, change) = rows.iter().next().unwrap();
     let value = row::changed(None, change).unwrap().unwrap();
-    let mut series = Series::new();
-    row::add_counters(key, &value, &all, &mut series).unwrap();
-    assert_eq!(series[&Slot(0)][1], 2);
+    let mut found = Vec::new();
+    row::counters(key, &value, &mut |place, reaction, count| found.push((place.slot, reaction, count))).unwrap();
+    assert_eq!(found, [(Slot(0), 1, 2)]);
     assert_eq!(table.live().reactions.values().sum::<u64>(), 3);
 }
 
