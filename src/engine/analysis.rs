@@ -114,7 +114,7 @@ impl Engine {
             deltas.reach(filter).for_each(|(place, reach)| unsealed.entry(place).or_default().merge(reach));
         }
         for day in filter.days() {
-            self.each_row(&row::reach_prefix(day, filter.action), &mut |key, value| {
+            self.each_row(&row::reach_prefix(day, filter.action), |key, value| {
                 let (place, mut reach) = row::reach(key, value).map_err(corrupt)?;
                 if filter.takes(place) {
                     if let Some(more) = unsealed.remove(&place) {
@@ -190,7 +190,7 @@ impl Engine {
             }
         };
         for day in filter.days() {
-            self.each_row(&row::counters_prefix(day, filter.action), &mut |key, value| {
+            self.each_row(&row::counters_prefix(day, filter.action), |key, value| {
                 row::counters(key, value, &mut wanted).map_err(corrupt)
             })?;
         }
@@ -201,7 +201,7 @@ impl Engine {
     fn each_row(
         &self,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), storage::Error>,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), storage::Error>,
     ) -> Result<(), storage::Error> {
         let mut outcome = Ok(());
         self.disk.rows(Rows::Rollups, prefix, |key, value| {

@@ -10,6 +10,7 @@ mod reply;
 
 pub(super) use idempotency::Replays;
 
+mod analysis;
 mod members;
 mod reactions;
 
@@ -39,6 +40,7 @@ type Answer = Result<Response, Problem>;
 
 pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
     Router::new()
+        .merge(analysis::routes())
         .merge(members::routes())
         .merge(reactions::routes())
         .route("/api/v1/profiles/{id}", get(profile))
