@@ -1,7 +1,7 @@
 //! Reactions: shown, hidden, declined, accepted, with caps that hold exactly.
 
 use super::api::{ActInput, Acted, Caller};
-use super::evaluate::{Fanout, ProfilePerson};
+use super::evaluate::{Fanout, ProfilePerson, spendings};
 use super::sessions::valid_context;
 use super::track::{Draft, check_ids};
 use super::{Engine, mint};
@@ -9,12 +9,13 @@ use crate::telemetry::metrics as m;
 use crate::wire::Rejection;
 use compact_str::CompactString;
 use lodestone_state::action::push::parse_delivery;
-use lodestone_state::action::{Claim, Proof, Refusal, Reservation, State, View, gated, reaction_of_verb};
+use lodestone_state::action::{Claim, Full, Proof, Refusal, Reservation, State, View, gated, reaction_of_verb};
 use lodestone_state::event::{EntryKind, Props, Reacted, Reaction};
 use lodestone_state::ids::{ActionSlot, ChannelSlot, DefId, Millis};
 use lodestone_state::machine::{self, Changes, ProfileFacts};
 use lodestone_state::plan::{ActionPlan, Plan};
 use lodestone_state::profile::Profile;
+use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 
 impl Engine {
@@ -112,13 +113,13 @@ impl Engine {
         user_id: &str,
         action: ActionSlot,
         delivery: u128,
-        once: Option<String>,
+        once: Option<CompactString>,
     ) {
         // Nobody waits for this one; a full disk refuses it like anything else.
         if self.writable().is_err() {
             return;
         }
-        let message_id = once.map(CompactString::from);
+        let message_id = once;
         loop {
             let Some(shared) = self.store.find(user_id) else { return };
             let mut profile = shared.lock();
@@ -147,6 +148,8 @@ impl Engine {
             };
             let draft = Draft { t: at, at, user_id: user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
             let (_, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, action, None, &mut changes);
+            // The log has it now, so its place in the budgets is counted there.
+            self.totals.delivery_over(profile.core.id, delivery);
             self.after(&plan, &shared, &mut profile, &changes);
             drop(profile);
             self.tell_everyone(action.slot, exhausted);
@@ -186,16 +189,21 @@ impl Engine {
         if admitted.test || !gated(reaction) {
             return Ok((admitted.test, None));
         }
+        let budgets: SmallVec<[_; 2]> = spendings(plan, profile, action.slot).collect();
         let claim = Claim {
             action: action.slot,
             caps: &action.def.caps,
             profile: profile.core.id,
             user: profile.core.caps.get(action.slot.0),
+            budgets: &budgets,
             reaction,
             channel,
             now,
         };
-        let reservation = self.totals.reserve(&claim).map_err(|_| refused(Refusal::Capped))?;
+        let reservation = self.totals.reserve(&claim).map_err(|capped| match capped.full {
+            Full::Cap(..) => refused(Refusal::Capped),
+            Full::Budget(_) => refused(Refusal::Budget),
+        })?;
         Ok((false, Some(reservation)))
     }
 
@@ -249,6 +257,7 @@ fn find_action<'p>(plan: &'p Plan, id: &str) -> Result<&'p ActionPlan, Rejection
 }
 
 fn refused(refusal: Refusal) -> Rejection {
-    let code = if refusal == Refusal::Capped { "action_cap_reached" } else { "action_not_allowed" };
+    let often_enough = matches!(refusal, Refusal::Capped | Refusal::Budget);
+    let code = if often_enough { "action_cap_reached" } else { "action_not_allowed" };
     Rejection::field(code, "event", refusal.code(), refusal.to_string())
 }

@@ -5,9 +5,10 @@ use crate::push::session::Inner;
 use crate::push::{PushFrame, Session};
 use crate::telemetry::metrics as m;
 use lodestone_state::action::push::{ActionRef, Actions, Candidates, Cause, Input, PushOp, World};
-use lodestone_state::action::{CapState, Person};
+use lodestone_state::action::{CapState, Person, Spending, State};
+use lodestone_state::event::Reaction;
 use lodestone_state::expr::{Facts, Source};
-use lodestone_state::ids::{ActionSlot, AudienceSlot, ChannelSlot, Millis};
+use lodestone_state::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, Millis, ProfileId};
 use lodestone_state::machine::{Changes, ProfileFacts};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::Profile;
@@ -72,6 +73,25 @@ impl Person for ProfilePerson<'_> {
     fn caps(&self, action: ActionSlot) -> Option<&CapState> {
         self.0.profile.core.caps.get(action.0)
     }
+
+    fn profile(&self) -> ProfileId {
+        self.0.profile.core.id
+    }
+
+    fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>)) {
+        spendings(self.0.plan, self.0.profile, action).for_each(f);
+    }
+}
+
+/// The budgets that govern an action, with what the person has spent of them.
+pub(super) fn spendings<'a>(plan: &'a Plan, profile: &'a Profile, action: ActionSlot) -> impl Iterator<Item = Spending<'a>> {
+    let all = plan.budgets_of(action).iter().filter_map(|slot| plan.budget_plan(*slot));
+    all.map(|budget| Spending {
+        slot: budget.slot,
+        name: &budget.name,
+        def: &budget.def,
+        spent: profile.core.budgets.get(budget.slot.0),
+    })
 }
 
 /// The word for why actions are looked at: what the person did, if anything, else time.
@@ -108,9 +128,15 @@ fn touched(plan: &Plan, changes: &Changes) -> Option<SmallVec<[ActionSlot; 8]>> 
         actions.extend(plan.audience_plan(change.audience).into_iter().flat_map(|a| a.actions.iter().copied()));
     }
     actions.extend(changes.reacted);
+    actions.extend(governed(plan, &changes.budgets));
     actions.sort_unstable();
     actions.dedup();
     Some(actions)
+}
+
+/// The actions that budgets govern.
+fn governed<'a>(plan: &'a Plan, budgets: &'a [BudgetSlot]) -> impl Iterator<Item = ActionSlot> + 'a {
+    budgets.iter().filter_map(|slot| plan.budget_plan(*slot)).flat_map(|budget| budget.actions.iter().copied())
 }
 
 impl Engine {
@@ -183,6 +209,26 @@ impl Engine {
         };
         let until = self.decide(plan, profile, session, &Input { cause: fanout.cause, candidates, event: None });
         self.schedule(profile, until);
+    }
+
+    /// A delivery begins. Budgets that count deliveries hold a place for it until the log has it. The caller
+    /// holds the profile's lock.
+    pub(super) fn delivery_begins(
+        &self,
+        plan: &Plan,
+        profile: ProfileId,
+        channel: ChannelSlot,
+        action: ActionSlot,
+        delivery: u128,
+    ) {
+        let runs = plan.action_plan(action).is_some_and(|action| action.def.state == State::Active);
+        let counts = |slot: &&BudgetSlot| {
+            plan.budget_plan(**slot).is_some_and(|budget| budget.def.limit_on(Reaction::Delivered, channel).is_some())
+        };
+        let budgets = plan.budgets_of(action).iter().filter(counts).copied();
+        if runs {
+            self.totals.delivery_begins(profile, delivery, budgets, self.clock.now());
+        }
     }
 
     pub(super) fn queue(&self, inner: &mut Inner, op: PushOp, cause: Cause) {

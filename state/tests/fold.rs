@@ -1,8 +1,9 @@
 //! F-1: whatever way a profile got its entries (in order, late, by merge, with timers firing in between),
 //! its state equals the fold of its whole log.
 
-use lodestone_state::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props};
-use lodestone_state::ids::{ChannelSlot, Millis, Moment, ProfileId, Seq};
+use lodestone_state::action::Spending;
+use lodestone_state::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted, Reaction};
+use lodestone_state::ids::{ActionSlot, ChannelSlot, Millis, Moment, ProfileId, Seq};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{Catalog, CatalogDocument, Plan};
 use lodestone_state::profile::{Profile, TailOnly};
@@ -55,7 +56,18 @@ const CATALOG: &str = r#"{
     {"name": "Abandoned", "includeAnonymous": true, "events": [
       {"id": "Cart", "internalId": "00000000-0000-4000-8000-000000000004", "exclude": false, "operator": "more_or_exactly", "count": 1},
       {"id": "Buy", "internalId": "00000000-0000-4000-8000-000000000005", "parentId": "00000000-0000-4000-8000-000000000004",
-       "exclude": true, "forAtLeast": {"amount": 30, "unit": "seconds"}}], "traits": []}]
+       "exclude": true, "forAtLeast": {"amount": 30, "unit": "seconds"}}], "traits": []}],
+  "actionTypes": [{"name": "banner", "properties": []}],
+  "actions": [
+    {"name": "One", "type": "banner", "state": "active", "tags": ["a"], "targeting": {"channels": ["web"]},
+     "capping": [{"event": "shown", "group": "user", "count": 2, "within": 1, "withinUnit": "minutes"}]},
+    {"name": "Two", "type": "banner", "state": "active", "tags": ["a", "b"], "slot": "hero", "targeting": {"channels": ["web"]}},
+    {"name": "Three", "type": "banner", "state": "inactive", "tags": [], "targeting": {"channels": ["app"]}}],
+  "budgets": [
+    {"name": "All", "event": "delivered", "count": 2, "within": 1, "withinUnit": "minutes"},
+    {"name": "Tagged", "tags": ["b", "c"], "event": "shown", "count": 3},
+    {"name": "Hero", "slot": "hero", "channels": ["web"], "event": "shown", "count": 1, "within": 30, "withinUnit": "seconds"},
+    {"name": "Night", "quietHours": {"start": "22:00", "end": "08:00"}}]
 }"#;
 
 fn plan() -> Plan {
@@ -68,6 +80,7 @@ fn plan() -> Plan {
 enum Step {
     Event { profile: usize, event: usize, product: u8, price: i32, late_ms: i64, pass_ms: i64 },
     Identify { profile: usize, age: i64, known: bool, pass_ms: i64 },
+    React { profile: usize, action: u32, shown: bool, app: bool, pass_ms: i64 },
     Wait { ms: i64 },
     Merge,
 }
@@ -80,6 +93,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => event,
         1 => (0..2_usize, 10..30_i64, any::<bool>(), 0..5_000_i64).prop_map(|(profile, age, known, pass_ms)| Step::Identify { profile, age, known, pass_ms }),
+        3 => (0..2_usize, 0..3_u32, any::<bool>(), any::<bool>(), 0..20_000_i64)
+            .prop_map(|(profile, action, shown, app, pass_ms)| Step::React { profile, action, shown, app, pass_ms }),
         2 => (0..200_000_i64).prop_map(|ms| Step::Wait { ms }),
         1 => Just(Step::Merge),
     ]
@@ -156,6 +171,22 @@ impl World {
                 let entry = self.entry(profile, self.now, EntryKind::Identified(identified));
                 self.apply(profile, entry);
             }
+            Step::React { profile, action, shown, app, pass_ms } => {
+                self.now += pass_ms;
+                let reacted = Reacted {
+                    action: ActionSlot(action),
+                    reaction: if shown { Reaction::Shown } else { Reaction::Delivered },
+                    channel: ChannelSlot(u16::from(app)),
+                    delivery: None,
+                    test: false,
+                    properties: None,
+                    context: Props::default(),
+                    variant: None,
+                    result: None,
+                };
+                let entry = self.entry(profile, self.now, EntryKind::Reacted(reacted));
+                self.apply(profile, entry);
+            }
             Step::Wait { ms } => {
                 self.now += ms;
                 for profile in &mut self.profiles {
@@ -195,6 +226,8 @@ impl World {
             let mut entries = profile.tail.clone();
             entries.sort_by_key(|e| e.moment);
             let fold = machine::fold(&self.plan, profile.core.id, &entries, Millis(self.now));
+            prop_assert_eq!(&profile.core.caps, &fold.core.caps, "caps");
+            prop_assert_eq!(&profile.core.budgets, &fold.core.budgets, "budgets");
             for plan in self.plan.traits.iter().flatten() {
                 let live = machine::trait_value(&self.plan, profile, plan.slot);
                 prop_assert_eq!(live, machine::trait_value(&self.plan, &fold, plan.slot), "trait {}", plan.key);
@@ -205,6 +238,34 @@ impl World {
                 prop_assert_eq!(live, fold.member_since(plan.slot).is_some(), "audience {}", plan.name);
             }
         }
+        self.budgets_by_counting()
+    }
+
+    /// What is left of every budget, against plain counting over the log.
+    fn budgets_by_counting(&self) -> Result<(), TestCaseError> {
+        let governs = |budget: &str, action: u32| match budget {
+            "Tagged" | "Hero" => action == 1,
+            _ => true,
+        };
+        for profile in &self.profiles {
+            for plan in self.plan.budgets.iter().flatten() {
+                let Some(limit) = plan.def.limit() else { continue };
+                let counts = |entry: &&Entry| match &entry.kind {
+                    EntryKind::Reacted(reacted) => {
+                        governs(&plan.name, reacted.action.0)
+                            && reacted.reaction == limit.reaction
+                            && (limit.channels.is_empty() || limit.channels.contains(&reacted.channel))
+                            && limit.within_ms.is_none_or(|within| self.now < entry.moment.t.0 + within)
+                    }
+                    _ => false,
+                };
+                let used = profile.tail.iter().filter(counts).count() as u64;
+                let spending =
+                    Spending { slot: plan.slot, name: &plan.name, def: &plan.def, spent: profile.core.budgets.get(plan.slot.0) };
+                let open = spending.open(limit, &[], Millis(self.now));
+                prop_assert_eq!(open.holds, used < limit.count, "budget {}", plan.name);
+            }
+        }
         Ok(())
     }
 }
@@ -212,7 +273,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// T-22, T-28, T-34, T-53 to T-55, T-96: late, expired, merged, in any order: equal to the fold.
+    /// T-22, T-28, T-34, T-53 to T-55, T-68, T-96: late, expired, merged, in any order: equal to the fold.
     #[test]
     fn live_state_is_the_fold_of_the_log(steps in prop::collection::vec(step(), 1..60)) {
         let mut world = World::new(plan());

@@ -194,6 +194,11 @@ impl CapState {
         Truth { holds: false, until }
     }
 
+    /// The instants that a cap with a window counts now, oldest first: the newest `count` of them.
+    pub(super) fn instants(&self, cap: &Cap, now: Millis) -> impl Iterator<Item = Millis> {
+        self.in_window(cap, now).copied()
+    }
+
     /// The instants that `cap` counts now, oldest first.
     fn in_window(&self, cap: &Cap, now: Millis) -> std::collections::vec_deque::Iter<'_, Millis> {
         static NONE: VecDeque<Millis> = VecDeque::new();

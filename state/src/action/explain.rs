@@ -25,7 +25,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
     /// `Action State`, `Channel`, `Test User`, `Time Range`, `Computedtrait Conditions`,
-    /// `Customtrait Conditions`, `Context Conditions`, `Audience` or `Capping`, in this order.
+    /// `Customtrait Conditions`, `Context Conditions`, `Audience`, `Capping` or `Budget`, in this order.
     pub name: &'static str,
     /// How it went.
     pub state: Outcome,
@@ -63,6 +63,7 @@ impl ActionDef {
             self.context_step(view),
             self.audience_step(view),
             self.capping_step(view),
+            budget_step(view),
         ];
         steps.extend(asked.into_iter().map(|step| if skip { Step { state: Outcome::Skipped, ..step } } else { step }));
         Explanation { display: decision.eligible, until: stands(decision.until), steps }
@@ -139,6 +140,33 @@ impl ActionDef {
         let info = if told.is_empty() { "no caps".to_owned() } else { told.join("; ") };
         step("Capping", holds, info)
     }
+}
+
+/// What frequency budgets and quiet hours say.
+fn budget_step(view: &View<'_>) -> Step {
+    let mut holds = true;
+    let mut told = Vec::new();
+    view.person.budgets(view.action, &mut |budget| {
+        let name = budget.name;
+        if !budget.def.applies(view.channel) {
+            told.push(format!("{name} does not apply in this channel"));
+            return;
+        }
+        let (blocked, until) = budget.ask(view, None, false);
+        holds &= blocked.is_none();
+        if let Some(limit) = budget.def.limit() {
+            let used = budget.used(limit, &budget.pushed(limit, view), view.now);
+            told.push(format!("{name}: {} {used} of {}", reaction_word(limit.reaction), limit.count));
+        }
+        if budget.def.quiet(view.now).holds {
+            told.push(format!("{name}: it is quiet"));
+        }
+        if let (Some(until), true) = (stands(until), blocked.is_some()) {
+            told.push(format!("{name} opens at {}", format_instant(until)));
+        }
+    });
+    let info = if told.is_empty() { "no budgets".to_owned() } else { told.join("; ") };
+    step("Budget", holds, info)
 }
 
 fn step(name: &'static str, holds: bool, info: String) -> Step {

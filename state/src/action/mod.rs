@@ -26,7 +26,7 @@ mod targeting;
 mod time_range;
 mod totals;
 
-pub use budget::BudgetDef;
+pub use budget::{BudgetDef, Held, Spending};
 pub use capping::{Cap, CapState, Group, RING_MAX, gated};
 pub use definition::{ActionDef, ActionType, CAPS_MAX, State, TestUser};
 pub use explain::{Explanation, Outcome, Step};
@@ -34,7 +34,7 @@ pub use hooks::{Hook, HookKind, Webhook};
 pub use properties::{PROPERTIES_MAX, Properties};
 pub use targeting::{Admitted, Decision, Person, Proof, Reason, Refusal, View};
 pub use time_range::TimeRange;
-pub use totals::{Capped, Claim, Committed, Expired, HOLD_MS, NoTotals, Reservation, TotalCaps, Totals, TotalsSnapshot};
+pub use totals::{Capped, Claim, Committed, Expired, Full, HOLD_MS, NoTotals, Reservation, TotalCaps, Totals, TotalsSnapshot};
 
 use crate::event::Reaction;
 use crate::expr::Resolve;

@@ -31,12 +31,14 @@ pub(super) fn caps(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issu
     if nodes.len() > CAPS_MAX {
         issues.push(field_issue(node, "capping", format!("{} caps, limit is {CAPS_MAX}", nodes.len())));
     }
-    nodes.iter().filter_map(|node| cap(node, resolve, issues)).collect()
+    nodes.iter().filter_map(|node| limit(node, None, resolve, issues)).collect()
 }
 
-fn cap(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Option<Cap> {
+/// Reads what counts, where, how often and how long. The group is read as well where none is given.
+pub(super) fn limit(node: &Node<'_>, group: Option<Group>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Option<Cap> {
     let reaction = node.required_word("event", &REACTIONS, issues);
-    let group = node.required_word("group", &[("user", Group::User), ("all", Group::All)], issues);
+    let groups = [("user", Group::User), ("all", Group::All)];
+    let group = group.or_else(|| node.required_word("group", &groups, issues));
     let count = node.int("count", 0..=i64::MAX, issues);
     if node.get("count").is_none() {
         issues.push(field_issue(node, "count", "count is required"));

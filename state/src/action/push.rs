@@ -11,6 +11,7 @@
 //! of such an event, and then stays while the rest of its targeting holds.
 
 mod live;
+mod places;
 mod turn;
 
 pub use live::LiveSet;
@@ -165,9 +166,9 @@ impl From<Reason> for RevokeReason {
     fn from(reason: Reason) -> Self {
         match reason {
             Reason::State => Self::Inactive,
-            Reason::Time => Self::Expired,
+            Reason::Time | Reason::QuietHours(_) => Self::Expired,
             Reason::Audience => Self::Audience,
-            Reason::Capped { .. } => Self::Capped,
+            Reason::Capped { .. } | Reason::Budget(_) => Self::Capped,
             Reason::Channel | Reason::TestUser | Reason::Traits | Reason::Context => Self::Targeting,
         }
     }

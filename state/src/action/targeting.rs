@@ -1,11 +1,12 @@
 //! Whether an action is for this person, here and now, and whether a reaction to it may be taken.
 
+use super::budget::Spending;
 use super::capping::{CapState, Group};
 use super::definition::{ActionDef, State};
 use super::totals::Totals;
 use crate::event::{Props, Reaction};
 use crate::expr::{Facts, Source, Truth, descend};
-use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, Millis};
+use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, Millis, ProfileId};
 use crate::value::Value;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -18,6 +19,10 @@ pub trait Person: Facts {
     fn member(&self, audience: AudienceSlot) -> bool;
     /// What the person has reacted to an action; `None` for nothing.
     fn caps(&self, action: ActionSlot) -> Option<&CapState>;
+    /// The person's profile.
+    fn profile(&self) -> ProfileId;
+    /// Calls `f` with every budget that governs an action.
+    fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>));
 }
 
 /// One action before one person on one connection, now.
@@ -69,6 +74,29 @@ pub enum Reason {
         /// Whose count.
         group: Group,
     },
+    /// A budget of the person is used up.
+    Budget(BudgetSlot),
+    /// It is quiet, says a budget.
+    QuietHours(BudgetSlot),
+}
+
+impl Reason {
+    /// The word for it, for people and for answers.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Channel => "channel",
+            Self::TestUser => "test_user",
+            Self::Time => "time",
+            Self::Audience => "audience",
+            Self::Traits => "traits",
+            Self::Context => "context",
+            Self::Capped { .. } => "capped",
+            Self::Budget(_) => "budget",
+            Self::QuietHours(_) => "quiet_hours",
+        }
+    }
 }
 
 /// Whether an action is due, and how long that stands if nothing that it reads changes.
@@ -111,6 +139,9 @@ pub enum Refusal {
     /// A cap is reached.
     #[error("the action has been taken as often as its caps allow")]
     Capped,
+    /// A budget is used up.
+    #[error("the person has reacted as often as a frequency budget allows")]
+    Budget,
 }
 
 impl Refusal {
@@ -126,6 +157,7 @@ impl Refusal {
             Self::WrongTraits => "wrong_traits",
             Self::WrongContext => "wrong_context",
             Self::Capped => "capped",
+            Self::Budget => "budget",
         }
     }
 }
@@ -141,6 +173,9 @@ impl From<Reason> for Refusal {
             Reason::Traits => Self::WrongTraits,
             Reason::Context => Self::WrongContext,
             Reason::Capped { .. } => Self::Capped,
+            Reason::Budget(_) => Self::Budget,
+            // Not asked of a reaction.
+            Reason::QuietHours(_) => Self::WrongTime,
         }
     }
 }
@@ -190,8 +225,8 @@ impl ActionDef {
     /// Whether the action is due. Type and tags are the subscription's question, not asked here; nor is
     /// `on_event`, which only says when it may come up.
     ///
-    /// With `holding` (the session has it live already) caps on `delivered` are not asked: a delivery does
-    /// not end itself.
+    /// With `holding` (the session has it live already) caps and budgets on `delivered` are not asked: a
+    /// delivery does not end itself.
     #[must_use]
     pub fn decide(&self, view: &View<'_>, holding: bool) -> Decision {
         self.ask(view, Ask { wishes: true, reaction: None, holding })
@@ -200,9 +235,10 @@ impl ActionDef {
     /// Whether a reaction may be taken (not `Delivered`, which nobody asks for). For an admitted gated
     /// reaction outside staging a place has to be reserved before it is logged.
     ///
-    /// `accept` needs all that `decide` asks, but caps only on `accepted`; within the grace after its
-    /// delivery was last valid, time, audiences and traits are forgiven. `show`, `hide` and `decline` need
-    /// an action that runs or an earlier delivery; caps on `shown` refuse a `show`.
+    /// `accept` needs all that `decide` asks, but caps and budgets only on `accepted`, and no quiet hours;
+    /// within the grace after its delivery was last valid, time, audiences and traits are forgiven. `show`,
+    /// `hide` and `decline` need an action that runs or an earlier delivery; caps and budgets on `shown`
+    /// refuse a `show`.
     ///
     /// # Errors
     /// [`Refusal`], the first in the order of the variants.
@@ -216,7 +252,7 @@ impl ActionDef {
             }
             _ if self.state == State::Inactive && !proof.delivered => Some(Reason::State),
             Reaction::Shown if self.tester(view) != (Tester::Yes { skip_targeting: true }) => {
-                self.capped(view, Some(Reaction::Shown), true).0
+                self.often_enough(view, Some(Reaction::Shown), true).0
             }
             _ => None,
         };
@@ -256,11 +292,10 @@ impl ActionDef {
         if !context.holds {
             return no(Reason::Context, context.until);
         }
-        let (capped, opens) = self.capped(view, ask.reaction, ask.holding);
-        if let Some(reason) = capped {
-            return no(reason, opens);
+        match self.often_enough(view, ask.reaction, ask.holding) {
+            (Some(reason), opens) => no(reason, opens),
+            (None, stands) => yes(until.min(context.until).min(stands)),
         }
-        yes(until.min(context.until))
     }
 
     /// The rules of staging. Any identity of the person matches; of several entries one that skips
@@ -288,10 +323,11 @@ impl ActionDef {
         all(here.map(|(_, expr)| expr.eval(view, view.now)))
     }
 
-    /// The first cap that blocks, and when all that block are open again.
-    fn capped(&self, view: &View<'_>, only: Option<Reaction>, holding: bool) -> (Option<Reason>, Millis) {
+    /// The first cap or budget that blocks, and when all that block are open again; or how long it stands
+    /// that none does.
+    fn often_enough(&self, view: &View<'_>, only: Option<Reaction>, holding: bool) -> (Option<Reason>, Millis) {
         let mut reason = None;
-        let mut opens = Millis::MIN;
+        let (mut opens, mut stands) = (Millis::MIN, Millis::MAX);
         for cap in &self.caps {
             let asked = only.is_none_or(|reaction| reaction == cap.reaction);
             if !asked || (holding && cap.reaction == Reaction::Delivered) {
@@ -303,7 +339,17 @@ impl ActionDef {
                 opens = opens.max(open.until);
             }
         }
-        (reason, if reason.is_some() { opens } else { Millis::MAX })
+        view.person.budgets(view.action, &mut |budget| {
+            let (blocked, until) = budget.ask(view, only, holding);
+            match blocked {
+                Some(blocked) => {
+                    reason = reason.or(Some(blocked));
+                    opens = opens.max(until);
+                }
+                None => stands = stands.min(until),
+            }
+        });
+        (reason, if reason.is_some() { opens } else { stands })
     }
 
     pub(super) fn cap_open(&self, cap: &super::Cap, view: &View<'_>) -> Truth {

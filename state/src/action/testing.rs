@@ -1,10 +1,10 @@
 //! A small catalog and a person to try actions on.
 
 use super::push::{ActionRef, Actions};
-use super::{ActionDef, ActionType, CapState, Person, View};
+use super::{ActionDef, ActionType, BudgetDef, CapState, Person, Spending, View};
 use crate::event::Props;
 use crate::expr::{Facts, PathRef, Resolve, Source, descend};
-use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, DefId, EventSlot, Millis, PathId, TraitSlot};
+use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, DefId, EventSlot, Millis, PathId, ProfileId, TraitSlot};
 use crate::issue::Issue;
 use crate::schema::DataType;
 use crate::time::{Zone, parse_rfc3339};
@@ -95,6 +95,21 @@ pub(crate) fn action(mut json: serde_json::Value) -> ActionDef {
     try_action(&json).unwrap_or_else(|issues| panic!("{issues:#?}"))
 }
 
+/// Compiles a budget in Europe/Berlin, with all that is wrong with it.
+pub(crate) fn try_budget(json: &serde_json::Value) -> Result<BudgetDef, Vec<Issue>> {
+    let mut issues = Vec::new();
+    let def = BudgetDef::compile(json, &Names, &berlin(), "/budgets/0", &mut issues);
+    match def {
+        Some(def) if issues.is_empty() => Ok(def),
+        _ => Err(issues),
+    }
+}
+
+/// A budget that must compile.
+pub(crate) fn budget(json: serde_json::Value) -> BudgetDef {
+    try_budget(&json).unwrap_or_else(|issues| panic!("{issues:#?}"))
+}
+
 /// A person made of plain maps.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Someone {
@@ -103,6 +118,8 @@ pub(crate) struct Someone {
     pub(crate) computed: BTreeMap<&'static str, Value>,
     pub(crate) member_of: Vec<AudienceSlot>,
     pub(crate) caps: BTreeMap<ActionSlot, CapState>,
+    /// By slot: what is allowed, what is spent, and which actions are governed.
+    pub(crate) budgets: Vec<(BudgetDef, CapState, Vec<u32>)>,
 }
 
 impl Facts for Someone {
@@ -124,6 +141,16 @@ impl Person for Someone {
     }
     fn caps(&self, action: ActionSlot) -> Option<&CapState> {
         self.caps.get(&action)
+    }
+    fn profile(&self) -> ProfileId {
+        ProfileId(1)
+    }
+    fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>)) {
+        for (slot, (def, spent, governed)) in (0..).zip(&self.budgets) {
+            if governed.contains(&action.0) {
+                f(Spending { slot: BudgetSlot(slot), name: "budget", def, spent: Some(spent) });
+            }
+        }
     }
 }
 

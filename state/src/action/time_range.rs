@@ -32,6 +32,21 @@ enum Hours {
     Overnight(Time, Time),
 }
 
+impl Hours {
+    fn between(start: Option<Time>, end: Option<Time>) -> Self {
+        match (start, end) {
+            (None, None) => Self::All,
+            // A day that starts or ends at midnight, and nothing else said, is a whole day.
+            (Some(time), None) | (None, Some(time)) if time == Time::midnight() => Self::All,
+            (Some(s), None) => Self::From(s),
+            (None, Some(e)) => Self::Until(e),
+            (Some(s), Some(e)) if s < e => Self::Within(s, e),
+            (Some(s), Some(e)) if s > e => Self::Overnight(s, e),
+            (Some(_), Some(_)) => Self::All,
+        }
+    }
+}
+
 /// Compiled time targeting. Evaluation without hours and weekdays compares two integers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimeRange {
@@ -75,17 +90,22 @@ impl TimeRange {
             issues.push(field_issue(targeting, "end", "the range ends before it starts"));
         }
         let daily = |side: Side| if side.date.is_none() { side.time } else { None };
-        let hours = match (daily(start), daily(end)) {
-            (None, None) => Hours::All,
-            // A day that starts or ends at midnight, and nothing else said, is a whole day.
-            (Some(time), None) | (None, Some(time)) if time == Time::midnight() => Hours::All,
-            (Some(s), None) => Hours::From(s),
-            (None, Some(e)) => Hours::Until(e),
-            (Some(s), Some(e)) if s < e => Hours::Within(s, e),
-            (Some(s), Some(e)) if s > e => Hours::Overnight(s, e),
-            (Some(_), Some(_)) => Hours::All,
-        };
+        let hours = Hours::between(daily(start), daily(end));
         Self { start: from, end: to, hours, weekdays, zone: zone.clone() }
+    }
+
+    /// Reads `start` and `end`, both times of day, and `weekdays`: hours that come every day.
+    pub(super) fn daily_hours(node: &Node<'_>, zone: &Zone, issues: &mut Vec<Issue>) -> Self {
+        let mut time = |key: &str| {
+            let text = node.text(key, issues).filter(|text| !text.is_empty());
+            let time = text.and_then(parse_time_of_day);
+            if time.is_none() {
+                issues.push(field_issue(node, key, format!("{key} is a time, HH:MM from 00:00 to 23:59")));
+            }
+            time
+        };
+        let hours = Hours::between(time("start"), time("end"));
+        Self { hours, weekdays: weekdays(node, issues), zone: zone.clone(), ..Self::default() }
     }
 
     /// Whether the range never ends and has no hours.

@@ -9,14 +9,18 @@
 //! whatever the order in which threads got here.
 
 mod entry;
+mod places;
 
 use self::entry::{Entry, EntrySnapshot, Hold, lock};
+use self::places::{Holder, Places};
+use super::budget::{Held, Spending};
 use super::capping::{Cap, CapState, Group, gated};
 use crate::event::{Reacted, Reaction};
 use crate::expr::Truth;
-use crate::ids::{ActionSlot, ChannelSlot, Millis, Moment, ProfileId, Seq};
+use crate::ids::{ActionSlot, BudgetSlot, ChannelSlot, Millis, Moment, ProfileId, Seq};
 use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::sync::{Arc, Mutex};
 
 /// A reservation older than this is void: its hook has timed out, or its owner is gone.
@@ -28,6 +32,10 @@ pub trait Totals {
     fn open(&self, action: ActionSlot, cap: &Cap, now: Millis) -> Truth;
     /// How many reactions the cap counts now.
     fn used(&self, action: ActionSlot, cap: &Cap, now: Millis) -> u64;
+    /// Since when places in a budget of one person are held that the log does not have yet.
+    fn held(&self, _: ProfileId, _: BudgetSlot) -> Held {
+        Held::new()
+    }
 }
 
 /// Totals of nothing: only caps of 0 block.
@@ -55,6 +63,8 @@ pub struct Claim<'a> {
     pub profile: ProfileId,
     /// What this person has reacted so far; `None` for nothing.
     pub user: Option<&'a CapState>,
+    /// The budgets that govern the action, and what this person has spent of them.
+    pub budgets: &'a [Spending<'a>],
     /// The kind.
     pub reaction: Reaction,
     /// Where.
@@ -63,14 +73,21 @@ pub struct Claim<'a> {
     pub now: Millis,
 }
 
-/// A cap is reached.
+/// What there is no place left in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The cap of the action with this number, counted from 0, and whose count it is.
+    Cap(usize, Group),
+    /// A budget of the person.
+    Budget(BudgetSlot),
+}
+
+/// A cap or budget is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cap {cap} ({}) is reached", group.word())]
+#[error("no place is left: {full:?}")]
 pub struct Capped {
-    /// Whose count.
-    pub group: Group,
-    /// Which cap of the action, counted from 0.
-    pub cap: usize,
+    /// Which one.
+    pub full: Full,
     /// When it opens again by itself; [`Millis::MAX`] for never.
     pub opens: Millis,
 }
@@ -102,6 +119,7 @@ pub struct Expired;
 #[derive(Debug, Default)]
 pub struct TotalCaps {
     actions: DashMap<ActionSlot, Arc<Mutex<Entry>>, foldhash::quality::RandomState>,
+    places: Places,
 }
 
 impl TotalCaps {
@@ -114,9 +132,9 @@ impl TotalCaps {
         self.entry(action).unwrap_or_else(|| Arc::clone(&self.actions.entry(action).or_default()))
     }
 
-    /// Takes a place in every cap that counts the reaction, or in none. Refuses a gated reaction also
-    /// when a cap on its kind that does not count this channel is reached. Reactions of the other kinds
-    /// are never refused. User caps are asked first, then totals, each in the order of the definition.
+    /// Takes a place in every cap and budget that counts the reaction, or in none. Refuses a gated reaction
+    /// also when a cap on its kind that does not count this channel is reached. Reactions of the other kinds
+    /// are never refused. User caps are asked first, then budgets, then totals, each in order of definition.
     ///
     /// Call it under the profile's lock.
     ///
@@ -138,14 +156,42 @@ impl TotalCaps {
                         Group::All => entry.tally.open(cap, claim.now, entry.reserved(cap)),
                     };
                     if !open.holds {
-                        return Err(Capped { group, cap: at, opens: open.until });
+                        return Err(Capped { full: Full::Cap(at, group), opens: open.until });
                     }
+                }
+                if group == Group::User {
+                    self.budgets_have_room(claim)?;
                 }
             }
         }
         let Claim { profile, reaction, channel, now, .. } = *claim;
         let hold = entry.hold(Hold { profile, reaction, channel, since: now });
+        let taken = claim.budgets.iter().filter(|one| one.def.limit_on(reaction, channel).is_some());
+        self.places.take(profile, Holder::Act(claim.action, hold), taken.map(|one| one.slot), now);
         Ok(Reservation { action: claim.action, hold })
+    }
+
+    /// Other reactions of the person that are under way count, to whatever action they are.
+    fn budgets_have_room(&self, claim: &Claim<'_>) -> Result<(), Capped> {
+        for budget in claim.budgets {
+            let Some(limit) = budget.def.limit_on(claim.reaction, claim.channel) else { continue };
+            let open = budget.open(limit, &self.places.held(claim.profile, budget.slot), claim.now);
+            if !open.holds {
+                return Err(Capped { full: Full::Budget(budget.slot), opens: open.until });
+            }
+        }
+        Ok(())
+    }
+
+    /// A delivery begins: it takes a place in these budgets until [`TotalCaps::delivery_over`]. Under the
+    /// profile's lock.
+    pub fn delivery_begins(&self, profile: ProfileId, delivery: u128, budgets: impl Iterator<Item = BudgetSlot>, now: Millis) {
+        self.places.take(profile, Holder::Delivery(delivery), budgets, now);
+    }
+
+    /// A delivery is in the log by now, or never will be. The budgets that it held a place in.
+    pub fn delivery_over(&self, profile: ProfileId, delivery: u128) -> SmallVec<[BudgetSlot; 2]> {
+        self.places.give_back(profile, Holder::Delivery(delivery))
     }
 
     /// Turns a reservation into a counted reaction at `at` (its log position and time). Under the
@@ -159,13 +205,16 @@ impl TotalCaps {
         let entry = self.entry(reservation.action).ok_or(Expired)?;
         let mut entry = lock(&entry);
         let hold = entry.unhold(reservation.hold).ok_or(Expired)?;
+        self.places.give_back(hold.profile, Holder::Act(reservation.action, reservation.hold));
         Ok(entry.count(caps, hold.reaction, hold.channel, at))
     }
 
     /// Gives the place back.
     pub fn release(&self, reservation: Reservation) {
-        if let Some(entry) = self.entry(reservation.action) {
-            lock(&entry).unhold(reservation.hold);
+        if let Some(entry) = self.entry(reservation.action)
+            && let Some(hold) = lock(&entry).unhold(reservation.hold)
+        {
+            self.places.give_back(hold.profile, Holder::Act(reservation.action, reservation.hold));
         }
     }
 
@@ -182,6 +231,7 @@ impl TotalCaps {
     /// again for somebody.
     pub fn expire(&self, now: Millis) -> Vec<ActionSlot> {
         let mut freed = Vec::new();
+        self.places.expire(now);
         for (action, entry) in self.all() {
             let mut entry = lock(&entry);
             let old = entry.holds.iter().filter(|(_, hold)| hold.since.plus(HOLD_MS) <= now);
@@ -198,6 +248,7 @@ impl TotalCaps {
 
     /// The reservations of an absorbed profile are its absorber's from now on.
     pub fn absorb(&self, from: ProfileId, into: ProfileId) {
+        self.places.absorb(from, into);
         for (_, entry) in self.all() {
             let mut entry = lock(&entry);
             let Some(ids) = entry.by_profile.remove(&from) else {
@@ -293,6 +344,10 @@ impl Totals for TotalCaps {
 
     fn used(&self, action: ActionSlot, cap: &Cap, now: Millis) -> u64 {
         self.entry(action).map_or(0, |entry| lock(&entry).tally.used(cap, now))
+    }
+
+    fn held(&self, profile: ProfileId, budget: BudgetSlot) -> Held {
+        self.places.held(profile, budget)
     }
 }
 

@@ -4,7 +4,7 @@ use super::log::refold;
 use super::review::{put_audience, review, take_audience};
 use super::{Changes, Dry, ProfileFacts};
 use crate::action::{CapState, Group};
-use crate::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props};
+use crate::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted};
 use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, PathId};
 use crate::plan::Plan;
 use crate::profile::{History, Profile, TraitCell};
@@ -33,8 +33,10 @@ pub(super) fn fold_entry(
         }
         EntryKind::Identified(identified) => fold_identified(plan, profile, entry, identified, history.is_none(), out),
         EntryKind::Reacted(reacted) => {
+            spend(plan, profile, reacted, entry.moment.t, out);
             if let Some(action) = plan.action_plan(reacted.action) {
-                if !reacted.test && !action.def.caps.is_empty() {
+                // Without caps too: whether there was a delivery is asked of every action.
+                if !reacted.test {
                     let counts = profile.core.caps.get_or_insert_with(reacted.action.0, CapState::default);
                     counts.record(&action.def.caps, Group::User, reacted.reaction, reacted.channel, entry.moment.t);
                 }
@@ -48,6 +50,20 @@ pub(super) fn fold_entry(
         }
         // What they take away has left the log by the time it is folded.
         EntryKind::Erased(_) | EntryKind::Split(_) => {}
+    }
+}
+
+/// Counts a reaction for the budgets that govern its action.
+fn spend(plan: &Plan, profile: &mut Profile, reacted: &Reacted, t: Millis, out: &mut Changes) {
+    for &slot in plan.budgets_of(reacted.action) {
+        let Some(budget) = plan.budget_plan(slot) else { continue };
+        if reacted.test || budget.def.limit_on(reacted.reaction, reacted.channel).is_none() {
+            continue;
+        }
+        let spent = profile.core.budgets.get_or_insert_with(slot.0, CapState::default);
+        if budget.def.spend(spent, reacted, t) {
+            out.budgets.push(slot);
+        }
     }
 }
 

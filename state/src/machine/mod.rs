@@ -13,7 +13,7 @@ pub use log::{absorb, fold, forget, rebuild};
 
 use crate::event::{Entry, MembershipChange, Occurrence};
 use crate::expr::{Facts, PathRef, Source, descend};
-use crate::ids::{ActionSlot, AudienceSlot, EventSlot, Millis, PathId, TraitSlot};
+use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, EventSlot, Millis, PathId, TraitSlot};
 use crate::plan::Plan;
 use crate::profile::{History, Profile};
 use crate::value::Value;
@@ -40,6 +40,8 @@ pub struct Changes {
     pub evicted: u32,
     /// The action that this input reacted to.
     pub reacted: Option<ActionSlot>,
+    /// Budgets that this input used up.
+    pub budgets: SmallVec<[BudgetSlot; 2]>,
     /// The event that this input was.
     pub event: Option<EventSlot>,
     /// The state was brought under other definitions: every action may differ.

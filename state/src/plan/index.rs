@@ -2,6 +2,7 @@
 
 use super::catalog::{Catalog, Definition, Kind};
 use super::compile::{Parts, Pointers, stored};
+use super::governing::Governing;
 use super::plan::{
     ActionPlan, AudiencePlan, BudgetPlan, ChannelPlan, CustomTouch, EventPlan, ExperimentPlan, GoalPlan, Index, Plan, RulePlan,
     TokenGrant, TraitPlan,
@@ -65,6 +66,7 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
     let looks = looks(&parts);
     let prints = Prints::new(&parts.names);
     let Parts { mut names, traits, audiences, actions, rules, goals, budgets, experiments } = parts;
+    let governing = Governing::new(&catalog, &budgets);
 
     let events: Vec<Option<EventPlan>> = table(&catalog.events, |slot, event| {
         Some(EventPlan {
@@ -150,8 +152,9 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         id: known.id,
         key: known.key.clone(),
         name: known.name.clone(),
+        actions: governing.in_force(BudgetSlot(number(slot)), &actions),
+        fingerprint: governing.print(BudgetSlot(number(slot)), &def, prints.budgets[slot]),
         def,
-        fingerprint: prints.budgets[slot],
     });
     let mut defs = experiments.into_iter();
     let experiments: Vec<Option<ExperimentPlan>> =
@@ -179,6 +182,7 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         untouched: CustomTouch::default(),
         always: distinct(looks.always),
         timed: distinct(looks.timed),
+        governing: governing.into_table(),
         event_names: events.iter().flatten().map(|event| (event.name.as_str().into(), event.slot)).collect(),
         channel_keys: channels.iter().flatten().map(|channel| (channel.key.as_str().into(), channel.slot)).collect(),
         trait_keys: traits.iter().flatten().map(|known| (known.key.as_str().into(), known.slot)).collect(),

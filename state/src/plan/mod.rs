@@ -23,6 +23,7 @@ mod diff;
 mod document;
 mod export;
 mod folded;
+mod governing;
 mod index;
 mod lookup;
 mod names;

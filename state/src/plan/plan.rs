@@ -62,6 +62,8 @@ pub struct Plan {
     pub(super) untouched: CustomTouch,
     pub(super) always: Box<[AudienceSlot]>,
     pub(super) timed: Box<[ActionSlot]>,
+    /// By [`ActionSlot`], removed ones included: what they have used counts on.
+    pub(super) governing: Vec<Box<[BudgetSlot]>>,
     pub(super) event_names: Index<Box<str>, EventSlot>,
     pub(super) channel_keys: Index<Box<str>, ChannelSlot>,
     pub(super) trait_keys: Index<Box<str>, TraitSlot>,
@@ -199,6 +201,8 @@ pub struct BudgetPlan {
     pub name: String,
     /// What it allows.
     pub def: BudgetDef,
+    /// Actions that it governs, but for inactive ones.
+    pub actions: Box<[ActionSlot]>,
     /// Differs from another plan's where the state has to be built anew.
     pub fingerprint: u64,
 }
@@ -411,6 +415,12 @@ impl Plan {
     #[must_use]
     pub fn actions_of_channel(&self, channel: ChannelSlot) -> &[ActionSlot] {
         self.channel_plan(channel).map_or(&[], |channel| &channel.actions)
+    }
+
+    /// The budgets that govern an action, also one that was removed.
+    #[must_use]
+    pub fn budgets_of(&self, action: ActionSlot) -> &[BudgetSlot] {
+        self.governing.get(action.index()).map_or(&[], |budgets| budgets)
     }
 
     /// Active actions whose time range begins or ends by itself.

@@ -5,7 +5,7 @@ use crate::event::Reaction;
 use crate::ids::ActionSlot;
 use serde_json::json;
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "Action State",
     "Channel",
     "Test User",
@@ -15,6 +15,7 @@ const NAMES: [&str; 9] = [
     "Context Conditions",
     "Audience",
     "Capping",
+    "Budget",
 ];
 
 fn outcome(told: &Explanation, name: &str) -> Outcome {

@@ -1,5 +1,6 @@
 //! The live set of one session.
 
+use super::places::Places;
 use super::{
     ActionRef, Candidates, Cause, DeliveredAction, Filter, Input, Offered, PushOp, RevokeReason, SUBSCRIPTIONS_MAX, Subs,
     Subscription, TooMany, World,
@@ -215,12 +216,14 @@ impl LiveSet {
     }
 
     /// A list poll: what is due now of a kind, best first. An action that a subscription or an earlier
-    /// poll of this session holds comes with the same delivery.
+    /// poll of this session holds comes with the same delivery. `known` tells of actions that this poller has
+    /// though the set has no memory of it: no delivery begins with them.
     pub fn poll(
         &mut self,
         filter: &Filter,
         context: Option<&Props>,
         world: &World<'_>,
+        known: &dyn Fn(ActionSlot) -> bool,
         mint: &mut dyn FnMut() -> u128,
     ) -> Vec<Offered> {
         let mut offers: Vec<(Rank, ActionRef<'_>)> = Vec::new();
@@ -228,7 +231,7 @@ impl LiveSet {
             let Some(action) = world.actions.action(*slot).filter(|action| filter.matches(action.def)) else {
                 continue;
             };
-            let stands = self.held.get(slot).is_some_and(|held| held.live != 0);
+            let stands = self.held.get(slot).is_some_and(|held| held.live != 0) || self.adopt(&action, known, mint);
             let view = self.view(*slot, context, world);
             let momentary = !action.def.on_event.is_empty();
             if action.def.decide(&view, stands).eligible && (stands || !momentary) {
@@ -239,30 +242,45 @@ impl LiveSet {
         }
         offers.sort_by_key(|(rank, _)| *rank);
         let mut taken: Vec<&CompactString> = Vec::new();
+        let mut places = Places::default();
         let mut offered = Vec::new();
         for (_, action) in &offers {
-            if let Some(slot) = &action.def.slot {
-                if taken.contains(&slot) {
-                    continue;
-                }
-                taken.push(slot);
+            if action.def.slot.as_ref().is_some_and(|slot| taken.contains(&slot)) {
+                continue;
             }
+            let view = self.view(action.slot, context, world);
+            let (live, closed) = self.held.get(&action.slot).map_or((0, 0), |held| (held.live, held.closed));
+            let first = live == 0 && closed & POLL == 0;
+            // Whoever finds no place in a budget does not hold a slot against others either.
+            if first && places.take(action.def, &view).is_err() {
+                continue;
+            }
+            taken.extend(&action.def.slot);
             let held = self.held.entry(action.slot).or_insert_with(|| Held::new(action));
             held.due |= POLL;
             if held.closed & POLL != 0 {
                 continue;
             }
-            let first = held.live == 0;
             if first {
                 held.delivery = mint();
             }
             held.live |= POLL;
             let delivery = held.delivery;
-            let view = self.view(action.slot, context, world);
             offered.push(Offered { slot: action.slot, action: render(action, delivery, self.channel, &view), first });
         }
         self.tidy();
         offered
+    }
+
+    /// Takes up an action that this poller is known to have, if it is.
+    fn adopt(&mut self, action: &ActionRef<'_>, known: &dyn Fn(ActionSlot) -> bool, mint: &mut dyn FnMut() -> u128) -> bool {
+        let known = known(action.slot);
+        if known {
+            let held = self.held.entry(action.slot).or_insert_with(|| Held::new(action));
+            held.delivery = mint();
+            held.live |= POLL;
+        }
+        known
     }
 
     pub(super) fn mask(&self) -> Mask {

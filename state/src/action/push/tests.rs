@@ -5,6 +5,7 @@ use crate::event::{Reacted, Reaction};
 use crate::ids::{Moment, ProfileId, Seq};
 use serde_json::{Value as Json, json};
 
+mod budgets;
 mod model;
 mod sessions;
 
@@ -95,7 +96,7 @@ impl Stage {
     fn poll(&mut self, filter: &Filter) -> Vec<String> {
         let Self { shelf, person, totals, live, now, minted, .. } = self;
         let world = World { actions: shelf, person, totals, now: *now };
-        offers(&live.poll(filter, None, &world, &mut || {
+        offers(&live.poll(filter, None, &world, &|_| false, &mut || {
             *minted += 1;
             *minted
         }))
@@ -270,6 +271,7 @@ fn t81_the_last_place_is_taken() {
             caps: &caps,
             profile: ProfileId(other),
             user: None,
+            budgets: &[],
             reaction: Reaction::Accepted,
             channel: APP,
             now: stage.now,

@@ -1,6 +1,7 @@
 //! One evaluation of a live set: ask targeting, settle who holds which slot, note the frames.
 
 use super::live::{Held, LiveSet, Mask, POLL, Rank, content, note_end, rank, render};
+use super::places::Places;
 use super::{ActionRef, Candidates, Cause, Input, PushOp, RevokeReason, World};
 use crate::action::targeting::Decision;
 use crate::ids::{ActionSlot, Millis};
@@ -24,23 +25,34 @@ struct Turn<'w, 'm> {
     mint: &'m mut dyn FnMut() -> u128,
     /// Which subscriptions have found somebody for a slot.
     taken: Vec<(CompactString, Mask)>,
+    /// What deliveries that begin in this evaluation take of the budgets.
+    places: Places,
     revokes: Vec<PushOp>,
     enters: Vec<PushOp>,
 }
 
+/// Whether the delivery ends when those in `mask` hold what they `want`: nobody else holds it but polls.
+fn ends(before: Mask, want: Mask, mask: Mask) -> bool {
+    let leave = before & mask & !want;
+    leave != 0 && before & !leave & !POLL == 0
+}
+
+/// Whether a delivery begins: somebody comes to hold it, and nobody did or it ends.
+fn begins(before: Mask, want: Mask, mask: Mask) -> bool {
+    want & !before != 0 && (before & !(mask & !want) == 0 || ends(before, want, mask))
+}
+
 impl Turn<'_, '_> {
-    /// The subscriptions among `due` in which the slot is still free; from now on it is taken in all.
-    fn win(&mut self, name: &CompactString, due: Mask) -> Mask {
+    /// The subscriptions in which the slot is taken.
+    fn taken(&self, name: &CompactString) -> Mask {
+        self.taken.iter().find(|(other, _)| other == name).map_or(0, |(_, taken)| *taken)
+    }
+
+    /// From now on the slot is taken in these as well.
+    fn take(&mut self, name: &CompactString, due: Mask) {
         match self.taken.iter_mut().find(|(other, _)| other == name) {
-            Some((_, taken)) => {
-                let free = due & !*taken;
-                *taken |= due;
-                free
-            }
-            None => {
-                self.taken.push((name.clone(), due));
-                due
-            }
+            Some((_, taken)) => *taken |= due,
+            None => self.taken.push((name.clone(), due)),
         }
     }
 }
@@ -95,7 +107,8 @@ impl LiveSet {
         let affected = self.held.iter().filter(|(slot, held)| reasons.contains_key(slot) || in_contest(held));
         let mut affected: Vec<(Rank, ActionSlot)> = affected.map(|(slot, held)| (held.rank, *slot)).collect();
         affected.sort_unstable();
-        let mut turn = Turn { world, mask, mint, taken: Vec::new(), revokes: Vec::new(), enters: Vec::new() };
+        let (taken, revokes, enters) = (Vec::new(), Vec::new(), Vec::new());
+        let mut turn = Turn { world, mask, mint, taken, places: Places::default(), revokes, enters };
         for (_, slot) in affected {
             let reason = reasons.get(&slot).copied().unwrap_or(RevokeReason::Superseded);
             self.settle(slot, reason, &mut turn);
@@ -160,26 +173,39 @@ impl LiveSet {
     /// whoever comes first to a free slot has it.
     fn settle(&mut self, slot: ActionSlot, reason: RevokeReason, turn: &mut Turn<'_, '_>) {
         let mask = turn.mask;
+        let Some(held) = self.held.get(&slot) else {
+            return;
+        };
+        let before = held.live;
+        let taken = held.slot.as_ref().map_or(0, |name| turn.taken(name));
+        let mut want = held.due & !held.closed & !taken & mask;
+        let mut full = None;
+        if begins(before, want, mask) {
+            // Whoever finds no place does not hold a slot against others either.
+            let view = self.view(slot, self.context.as_ref(), turn.world);
+            let action = turn.world.actions.action(slot);
+            full = action.and_then(|action| turn.places.take(action.def, &view).err());
+        }
         let Some(held) = self.held.get_mut(&slot) else {
             return;
         };
-        let wins = match &held.slot {
-            None => mask,
-            Some(name) => turn.win(name, held.due & mask),
-        };
-        let before = held.live;
-        let want = held.due & !held.closed & wins & mask;
+        if let Some(opens) = full {
+            held.due &= !(want & !before);
+            held.until = if held.due == 0 { opens } else { held.until.min(opens) };
+            want &= before;
+        }
+        if let Some(name) = &held.slot {
+            turn.take(name, held.due & mask);
+        }
         let (leave, enter, stay) = (before & mask & !want, want & !before, before & want);
         held.live = (before & !mask) | want;
-        let others = before & !leave;
-        let ended = leave != 0 && others & !POLL == 0;
-        if ended {
+        if ends(before, want, mask) {
             // For polls too: what comes up again is a new delivery.
             held.live &= !POLL;
             note_end(&mut self.ended, slot, held.delivery, turn.world.now);
         }
         let (id, delivery_id, beaten) = (held.id, held.delivery, leave & held.due);
-        let first = enter != 0 && (ended || others == 0);
+        let first = begins(before, want, mask);
         if first {
             held.delivery = (turn.mint)();
         }

@@ -245,6 +245,7 @@ fn totals_block_everybody() {
         caps: &def.caps,
         profile: ProfileId(1),
         user: None,
+        budgets: &[],
         reaction: Reaction::Accepted,
         channel: WEB,
         now: NOW,

@@ -14,7 +14,7 @@ fn cap(group: Group, reaction: Reaction, count: u64) -> Cap {
 }
 
 fn claim(caps: &[Cap], profile: u128, reaction: Reaction) -> Claim<'_> {
-    Claim { action: ACTION, caps, profile: ProfileId(profile), user: None, reaction, channel: WEB, now: Millis(0) }
+    Claim { action: ACTION, caps, profile: ProfileId(profile), user: None, budgets: &[], reaction, channel: WEB, now: Millis(0) }
 }
 
 fn moment(seq: u64) -> Moment {
@@ -185,7 +185,7 @@ fn t65_release_reopens() {
     let table = TotalCaps::default();
     let first = table.reserve(&claim(&caps, 1, Reaction::Accepted)).unwrap();
     let refused = table.reserve(&claim(&caps, 2, Reaction::Accepted)).unwrap_err();
-    assert_eq!(refused, Capped { group: Group::All, cap: 0, opens: Millis::MAX });
+    assert_eq!(refused, Capped { full: Full::Cap(0, Group::All), opens: Millis::MAX });
     table.release(first);
     let second = table.reserve(&claim(&caps, 2, Reaction::Accepted)).unwrap();
     assert_eq!(table.commit(&caps, second, moment(1)), Ok(Committed { counted: true, exhausted: true }));
@@ -203,12 +203,12 @@ fn all_caps_or_none() {
     // One person holds two places; the user's cap is asked first, and nothing is taken.
     let held: Vec<_> = (0..2).map(|_| table.reserve(&claim(&caps, 1, Reaction::Accepted)).unwrap()).collect();
     let refused = table.reserve(&claim(&caps, 1, Reaction::Accepted)).unwrap_err();
-    assert_eq!((refused.group, refused.cap), (Group::User, 2));
+    assert_eq!(refused.full, Full::Cap(2, Group::User));
     assert_eq!(lock(&table.entry(ACTION).unwrap()).reserved(&caps[0]), 2);
     // The app's only place, then the app's cap blocks the web too.
     let app = Claim { channel: APP, ..claim(&caps, 2, Reaction::Accepted) };
     let place = table.reserve(&app).unwrap();
-    assert_eq!(table.reserve(&claim(&caps, 3, Reaction::Accepted)).unwrap_err().cap, 1);
+    assert_eq!(table.reserve(&claim(&caps, 3, Reaction::Accepted)).unwrap_err().full, Full::Cap(1, Group::All));
     table.release(place);
     held.into_iter().for_each(|place| table.release(place));
     assert!(table.reserve(&claim(&caps, 1, Reaction::Accepted)).is_ok());
@@ -386,7 +386,7 @@ proptest! {
                 Step::Reserve { profile, app, shown } => {
                     let reaction = if shown { Reaction::Shown } else { Reaction::Accepted };
                     let channel = if app { APP } else { WEB };
-                    let claim = Claim { action: ACTION, caps: &caps, profile: ProfileId(profile), user: users.get(&profile), reaction, channel, now };
+                    let claim = Claim { action: ACTION, caps: &caps, profile: ProfileId(profile), user: users.get(&profile), budgets: &[], reaction, channel, now };
                     let full = caps.iter().any(|cap| cap.reaction == reaction && load(cap, profile, now, &log, &places) >= cap.count);
                     match table.reserve(&claim) {
                         Ok(place) => {
