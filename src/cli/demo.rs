@@ -1,6 +1,6 @@
 //! `lodestone demo`: a seeded shop with simulated shoppers, on an embedded data folder.
 
-use super::serve::start;
+use super::serve::{Rig, start};
 use super::{DemoArgs, Failure};
 use crate::client::shoppers::{self, ShopperArgs};
 use crate::config::Config;
@@ -19,7 +19,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     config.server.shop = true;
     config.log.level = "warn".into();
     telemetry::tracing::install(&config.log);
-    let running = start(config, Some(CATALOG), None).await?;
+    let running = start(config, Some(CATALOG), Rig::default()).await?;
     let base = format!("http://{}", running.address);
     println!("Lodestone is running; stop it with Ctrl-C.\n");
     println!("  status   {base}/");

@@ -67,6 +67,9 @@ pub struct ServeArgs {
     /// Inject a fault into the journal's disk, for tests: `sync-after=N` fails every sync after the Nth.
     #[arg(long, hide = true, value_name = "FAULT")]
     pub fault: Option<String>,
+    /// Take the time from this file (milliseconds since the epoch) instead of the machine, for tests.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub clock: Option<PathBuf>,
 }
 
 /// `lodestone demo`.

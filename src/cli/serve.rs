@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::{Failure, ServeArgs};
 use crate::config::Config;
 use crate::engine::{self, Engine, OpenError};
-use crate::runtime::clock::SystemClock;
+use crate::runtime::clock::{Clock, FileClock, SystemClock};
 use crate::storage::lock::{DataDirLock, LockError};
 use crate::{journal, net, storage, telemetry};
 use anyhow::{Context, anyhow};
@@ -17,6 +17,15 @@ use tokio_util::sync::CancellationToken;
 
 /// How long open connections may take to leave.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// What a test puts in the place of the machine's own; nothing by default.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Rig<'a> {
+    /// A fault of the journal's disk.
+    fault: Option<&'a str>,
+    /// A file that tells the time.
+    clock: Option<&'a Path>,
+}
 
 /// A server that runs until told to stop.
 pub(super) struct Running {
@@ -36,7 +45,8 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), Failure> {
         Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?),
         None => None,
     };
-    let running = start(config, catalog.as_deref(), args.fault.as_deref()).await?;
+    let rig = Rig { fault: args.fault.as_deref(), clock: args.clock.as_deref() };
+    let running = start(config, catalog.as_deref(), rig).await?;
     eprintln!("lodestone is ready on http://{}", running.address);
     running.until_stopped().await
 }
@@ -54,7 +64,7 @@ fn load_config(args: &ServeArgs) -> Result<Config, Failure> {
 }
 
 /// Opens the data folder, applies the catalog and starts to listen.
-pub(super) async fn start(config: Config, catalog: Option<&str>, fault: Option<&str>) -> Result<Running, Failure> {
+pub(super) async fn start(config: Config, catalog: Option<&str>, rig: Rig<'_>) -> Result<Running, Failure> {
     let dir = config.storage.data_dir.clone();
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let lock = DataDirLock::acquire(&dir).map_err(locked)?;
@@ -64,7 +74,7 @@ pub(super) async fn start(config: Config, catalog: Option<&str>, fault: Option<&
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let address = listener.local_addr()?;
-    let engine = open(&dir, &config, fault)?;
+    let engine = open(&dir, &config, rig)?;
     if let Some(document) = catalog {
         let applied = engine.apply_catalog(document).map_err(|issues| {
             let lines: Vec<String> = issues.iter().map(|i| format!("  {}: {} ({})", i.pointer, i.message, i.code)).collect();
@@ -81,17 +91,21 @@ pub(super) async fn start(config: Config, catalog: Option<&str>, fault: Option<&
     Ok(Running { engine, address, shutdown, background, server, _lock: lock })
 }
 
-fn open(dir: &Path, config: &Config, fault: Option<&str>) -> Result<Arc<Engine>, Failure> {
+fn open(dir: &Path, config: &Config, rig: Rig<'_>) -> Result<Arc<Engine>, Failure> {
     let mut options = config.engine_options();
-    if let Some(fault) = fault {
+    if let Some(fault) = rig.fault {
         options.journal_disk = journal::fault::parse(fault).map_err(|e| Failure::new(2, anyhow!("{e}")))?;
     }
+    let clock: Arc<dyn Clock> = match rig.clock {
+        Some(path) => Arc::new(FileClock::open(path).with_context(|| format!("cannot read {}", path.display()))?),
+        None => Arc::new(SystemClock::default()),
+    };
     let bar = Progress::new("recovering");
     let show = |progress: engine::Progress| match progress {
         engine::Progress::Profiles(done, of) => bar.set(done, of),
         engine::Progress::Replayed(done) => bar.set(done, done),
     };
-    let engine = Engine::open(dir, options, Arc::new(SystemClock::default()), &show).map_err(unopened)?;
+    let engine = Engine::open(dir, options, clock, &show).map_err(unopened)?;
     bar.finish();
     Ok(engine)
 }
