@@ -12,7 +12,7 @@ use lodestone_state::action::push::parse_delivery;
 use lodestone_state::action::{Claim, Full, Proof, Refusal, Reservation, State, View, gated, reaction_of_verb};
 use lodestone_state::event::{EntryKind, Props, Reacted, Reaction};
 use lodestone_state::ids::{ActionSlot, ChannelSlot, DefId, Millis};
-use lodestone_state::machine::{self, Changes, ProfileFacts};
+use lodestone_state::machine::{Changes, ProfileFacts};
 use lodestone_state::plan::{ActionPlan, Plan};
 use lodestone_state::profile::Profile;
 use smallvec::SmallVec;
@@ -57,7 +57,7 @@ impl Engine {
             let mut changes = Changes::default();
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
             let at = at.max(profile.core.clock);
-            machine::advance(&plan, &mut profile, at, &mut self.history(), &mut changes);
+            self.advance(&plan, &shared, &mut profile, at, &mut changes);
             let context = self.act_context(&plan, caller, input);
             let admitted = self.admit(&plan, &profile, action, reaction, caller.channel, &context, delivery, at);
             let (test, reservation) = admitted.inspect_err(|_| {
@@ -134,6 +134,7 @@ impl Engine {
             }
             let mut changes = Changes::default();
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
+            self.catch_up(&plan, &shared, &mut profile, at, &mut changes);
             let test = action.def.state == State::Staging;
             let reacted = Reacted {
                 action: action.slot,

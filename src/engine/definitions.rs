@@ -48,7 +48,13 @@ impl Engine {
     pub fn definition(&self, kind: Kind, text: &str) -> Option<Shown> {
         let plan = self.plan.load();
         let slot = find(&plan.catalog, kind, text)?;
-        Some(self.show(&plan, kind, slot))
+        let mut shown = self.show(&plan, kind, slot);
+        if kind == Kind::Rule
+            && let Some(fired) = self.rule_counts(&plan, shown.id)
+        {
+            shown.json["fired"] = fired;
+        }
+        Some(shown)
     }
 
     /// The definition with this id as it is under `plan`.

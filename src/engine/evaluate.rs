@@ -141,7 +141,14 @@ fn governed<'a>(plan: &'a Plan, budgets: &'a [BudgetSlot]) -> impl Iterator<Item
 
 impl Engine {
     /// What follows from one input, still under the profile's lock: counts, deadlines, pushes.
-    pub(super) fn after(&self, plan: &Plan, _shared: &Shared, profile: &mut Profile, changes: &Changes) {
+    pub(super) fn after(&self, plan: &Plan, shared: &Shared, profile: &mut Profile, changes: &Changes) {
+        let mut settled;
+        let mut changes = changes;
+        if !changes.due.is_empty() {
+            settled = changes.clone();
+            self.settle_rules(plan, shared, profile, &mut settled);
+            changes = &settled;
+        }
         self.note_members(profile, changes);
         m::funnel_runs_evicted(changes.evicted);
         let mut until = Millis::MAX;

@@ -11,10 +11,13 @@ use crate::telemetry::metrics as m;
 use crate::wire::Rejection;
 use compact_str::CompactString;
 use lodestone_state::event::{EntryKind, Identified as Outcome, Identity, Props};
+use lodestone_state::expr::PathRef;
 use lodestone_state::ids::{Millis, ProfileId, Seq};
 use lodestone_state::machine::{self, Changes};
+use lodestone_state::paths;
 use lodestone_state::plan::{Plan, TokenKind};
 use lodestone_state::profile::{IDENTITIES_MAX, Profile};
+use lodestone_state::rule;
 use lodestone_state::schema::UnknownKeys;
 use lodestone_state::store::{Shared, lock_all};
 use lodestone_state::value::Value;
@@ -126,7 +129,7 @@ impl Engine {
             });
             owners.push((id.into(), position));
         }
-        let guards = lock_all(&handles);
+        let mut guards = lock_all(&handles);
         if guards.iter().any(|profile| profile.gone.is_some()) {
             return Ok(None);
         }
@@ -135,6 +138,13 @@ impl Engine {
         if let Some(first) = input.message_id.and_then(|id| self.dedupe.find_recent(id, at)) {
             drop(guards);
             return Ok(Some(self.repeated(input, first.seq)));
+        }
+        // What time made due comes before what is decided now, and before two profiles are one.
+        for (shared, profile) in handles.iter().zip(&mut guards) {
+            let mut changes = Changes::default();
+            self.bring_up_to_date(plan, profile, &mut changes);
+            self.catch_up(plan, shared, profile, at, &mut changes);
+            self.after(plan, shared, profile, &changes);
         }
         let decision = decide(&guards, &owners, input);
         let total: usize =
@@ -209,10 +219,20 @@ impl Engine {
         let custom = match input.traits {
             None => joined,
             // Replaced is what the leader had; what a follower brings along is merged after that (I-26).
-            Some(traits) if !input.merge_traits => union(&self.check_traits(plan, caller, input, traits, at)?, followers()),
+            // What a rule set is not the client's to replace.
+            Some(traits) if !input.merge_traits => {
+                let replaced = union(&self.check_traits(plan, caller, input, traits, at)?, followers());
+                set_by_rules(std::iter::once(leader)).fold(replaced, |custom, path| keep(custom, &leader.core.custom, path))
+            }
             Some(traits) => {
-                let merged = merge_documents(plan, &joined, traits)?;
-                self.check_traits(plan, caller, input, &merged, at)?
+                // A rule may set what the definition of the traits does not know: that stands aside meanwhile.
+                let all = || std::iter::once(leader).chain(decision.absorb.iter().map(|&i| &guards[i]));
+                let client = set_by_rules(all()).fold(joined.clone(), |custom, path| rule::remove(&custom, path));
+                let merged = merge_documents(plan, &client, traits)?;
+                let checked = self.check_traits(plan, caller, input, &merged, at)?;
+                let deleted = deleted_keys(traits);
+                let left = |path: &&PathRef| rule::find(&checked, path).is_none() && !deleted.contains(&first_key(plan, path));
+                set_by_rules(all()).filter(left).fold(checked.clone(), |custom, path| keep(custom, &joined, path))
             }
         };
         let absorbed = decision.absorb.iter().map(|&i| guards[i].core.id).collect();
@@ -320,6 +340,32 @@ fn union<'a>(leader: &Props, followers: impl Iterator<Item = &'a Props>) -> Prop
         }
     }
     Props::new(pairs)
+}
+
+/// Where the custom traits stand that rules set.
+fn set_by_rules<'a>(profiles: impl Iterator<Item = &'a MutexGuard<'a, Profile>>) -> impl Iterator<Item = &'a PathRef> {
+    profiles.flat_map(|profile| profile.core.set_by.iter().map(|(path, _)| path))
+}
+
+/// `custom` with the value at `path` as it is in `of`.
+fn keep(custom: Props, of: &Props, path: &PathRef) -> Props {
+    match rule::find(of, path) {
+        Some(value) => rule::put(&custom, path, value.clone()),
+        None => custom,
+    }
+}
+
+/// Keys that a merging document takes away.
+fn deleted_keys(traits: &str) -> Vec<String> {
+    let update: serde_json::Map<String, serde_json::Value> = serde_json::from_str(traits).unwrap_or_default();
+    update.into_iter().filter(|(_, value)| value.is_null()).map(|(key, _)| key).collect()
+}
+
+/// The key at the top of the document under which `path` stands.
+fn first_key(plan: &Plan, path: &PathRef) -> String {
+    let segments = paths::split(plan.paths.name(path.path));
+    let first = segments.into_iter().chain(path.rest.iter().cloned()).find(|segment| !segment.is_empty());
+    first.unwrap_or_default().into()
 }
 
 /// Shallow merge of a traits document into the present one: a key replaces, null deletes.

@@ -11,7 +11,7 @@ use compact_str::{CompactString, format_compact};
 use lodestone_state::action::push::{Filter, LiveSet, World};
 use lodestone_state::event::Reaction;
 use lodestone_state::ids::{ActionSlot, ChannelSlot, ProfileId};
-use lodestone_state::machine::{self, Changes, ProfileFacts};
+use lodestone_state::machine::{Changes, ProfileFacts};
 
 impl Engine {
     /// The actions due now. Each is recorded as delivered: once per `session_id` if the poll names one,
@@ -38,10 +38,7 @@ impl Engine {
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
             self.ensure_identity(&plan, &shared, &mut profile, caller.channel, input.user_id, &mut changes);
             let now = self.clock.now().max(profile.core.clock);
-            if profile.deadline() <= now {
-                machine::advance(&plan, &mut profile, now, &mut self.history(), &mut changes);
-                self.mark_dirty(&shared, &mut profile);
-            }
+            self.catch_up(&plan, &shared, &mut profile, now, &mut changes);
             self.after(&plan, &shared, &mut profile, &changes);
             let context_invalid = input.context.is_some() && check_context(&plan, caller, input.context).is_err();
             let context = valid_context(&plan, caller, input.context);

@@ -23,6 +23,7 @@ mod open;
 mod read;
 pub mod reactions;
 mod refresh;
+mod rules;
 mod sessions;
 mod time;
 mod track;

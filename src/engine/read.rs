@@ -3,7 +3,7 @@
 use super::Engine;
 use lodestone_state::action::push::delivery_text;
 use lodestone_state::action::reaction_word;
-use lodestone_state::event::{Entry, EntryKind, Occurrence, Reacted};
+use lodestone_state::event::{Entry, EntryKind, Firing, Occurrence, Reacted};
 use lodestone_state::ids::{AudienceSlot, Millis, ProfileId, TraitSlot};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::Plan;
@@ -57,11 +57,7 @@ impl Engine {
         // What is read is true as of now: due timers fire first, exactly as an event would make them.
         let mut changes = Changes::default();
         self.bring_up_to_date(&plan, profile, &mut changes);
-        let now = self.clock.now();
-        if profile.deadline() <= now {
-            machine::advance(&plan, profile, now, &mut self.history(), &mut changes);
-            self.mark_dirty(shared, profile);
-        }
+        self.catch_up(&plan, shared, profile, self.clock.now(), &mut changes);
         self.after(&plan, shared, profile, &changes);
         plan
     }
@@ -186,11 +182,13 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
         "updatedAt": format_instant(core.updated_at),
         "identities": identities,
         "customTraits": plan.paths.render(&core.custom),
+        "customTraitsSetBy": super::rules::provenance_json(plan, profile),
         "computedTraits": computed,
         "approximate": approximate(plan, profile),
         "audiences": audiences,
         "eventCount": core.events,
         "funnels": funnels_json(plan, profile),
+        "rules": super::rules::rules_json(plan, profile),
         "events": events,
         "reactions": reactions,
     })
@@ -246,9 +244,15 @@ fn entry_json(plan: &Plan, entry: &Entry) -> Value {
         EntryKind::Event(event) => event_json(plan, entry, event),
         EntryKind::Reacted(reacted) => reaction_json(plan, entry, reacted),
         EntryKind::Fired(fired) => json!({
-            "type": if fired.cleared { "rule_cleared" } else { "rule_fired" },
+            "type": match fired.what {
+                Firing::Met | Firing::Backfill => "rule_fired",
+                Firing::Quiet => "rule_marked",
+                Firing::Cleared => "rule_cleared",
+            },
             "id": uuid_text(entry.id),
             "rule": plan.rule_plan(fired.rule).map(|rule| rule.key.as_str()),
+            "cause": if fired.what == Firing::Backfill { "backfill" } else { "live" },
+            "metric": fired.metric.as_ref().map(lodestone_state::value::Value::to_json),
             "timestamp": format_instant(entry.moment.t),
             "receivedAt": format_instant(entry.at),
             "seq": entry.moment.seq.0,

@@ -77,11 +77,7 @@ impl Engine {
         let plan = self.plan.load();
         self.bring_along(&plan, shared, &mut profile);
         let mut changes = Changes::default();
-        let now = self.clock.now();
-        if profile.deadline() <= now {
-            machine::advance(&plan, &mut profile, now, &mut self.history(), &mut changes);
-            self.mark_dirty(shared, &mut profile);
-        }
+        self.catch_up(&plan, shared, &mut profile, self.clock.now(), &mut changes);
         self.after(&plan, shared, &mut profile, &changes);
         let mut derived = profile.clone();
         let mut changes = Changes::default();

@@ -130,6 +130,7 @@ impl Engine {
             }
             let mut changes = Changes::default();
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
+            self.catch_up(&plan, &shared, &mut profile, draft.at, &mut changes);
             let event_id = mint();
             let seq = self.commit(&plan, &shared, &mut profile, draft, event_id, &mut changes);
             self.bind_session(session, &profile, user_id);
@@ -155,6 +156,7 @@ impl Engine {
             return;
         }
         let at = self.clock.now();
+        self.catch_up(plan, shared, profile, at, changes);
         let identity =
             Identity { channel, kind: "anonymous_id".into(), user_id: user_id.into(), is_anonymous: true, created_at: at };
         let kind = EntryKind::Identified(Identified { identities: vec![identity], ..Identified::default() });

@@ -53,10 +53,9 @@ impl Engine {
         let plan = self.plan.load();
         let mut changes = Changes::default();
         self.bring_up_to_date(&plan, &mut profile, &mut changes);
-        if profile.deadline() <= now {
-            machine::advance(&plan, &mut profile, now, &mut self.history(), &mut changes);
-            self.mark_dirty(&shared, &mut profile);
-        }
+        // Also what could not be written down when it was due.
+        machine::all_due(&plan, &profile, &mut changes);
+        self.catch_up(&plan, &shared, &mut profile, now, &mut changes);
         self.after(&plan, &shared, &mut profile, &changes);
     }
 
@@ -88,7 +87,7 @@ impl Engine {
         }
         let mut changes = Changes::default();
         self.bring_up_to_date(plan, profile, &mut changes);
-        machine::advance(plan, profile, self.clock.now(), &mut self.history(), &mut changes);
+        self.advance(plan, shared, profile, self.clock.now(), &mut changes);
         self.after(plan, shared, profile, &changes);
     }
 
@@ -101,8 +100,12 @@ impl Engine {
             let mut changes = Changes::default();
             if profile.deadline() <= now {
                 self.bring_up_to_date(plan, &mut profile, &mut changes);
-                machine::advance(plan, &mut profile, now, &mut self.history(), &mut changes);
-                self.mark_dirty(&shared, &mut profile);
+            }
+            if profile.core.generation == plan.generation {
+                // A rule whose firing a crash took: the entry that made it due is the last one.
+                machine::all_due(plan, &profile, &mut changes);
+                changes.applied = Some(profile.core.applied);
+                self.catch_up(plan, &shared, &mut profile, now, &mut changes);
             }
             self.note_members(&mut profile, &changes);
             self.schedule(&mut profile, Millis::MAX);

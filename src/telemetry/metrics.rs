@@ -88,6 +88,7 @@ pub const METRICS: &[Metric] = &[
     metric("lodestone_push_actions_total", Kind::Counter, NONE, Unit::Count, "Actions that became due for a session."),
     metric("lodestone_push_latency_seconds", LATENCY, NONE, Unit::Seconds, "From the moment an action is decided to its hand-over to the socket."),
     metric("lodestone_action_reactions_total", Kind::Counter, &["reaction"], Unit::Count, "Reactions to actions: delivered, shown, hidden, declined, accepted or withheld."),
+    metric("lodestone_rules_fired_total", Kind::Counter, &["how"], Unit::Count, "Entries of rules: met, backfill, quiet or cleared."),
     metric("lodestone_session_open", Kind::Gauge, NONE, Unit::Count, "Sockets past their hello."),
     metric("lodestone_session_connects_total", Kind::Counter, &["how"], Unit::Count, "Sessions begun: fresh or resumed."),
     metric("lodestone_session_closes_total", Kind::Counter, &["reason"], Unit::Count, "Sockets closed by the server, by reason."),
@@ -121,6 +122,7 @@ pub const METRICS: &[Metric] = &[
 
 const OUTCOMES: [&str; 4] = ["stored", "duplicate", "dropped", "rejected"];
 const REACTIONS: [&str; 6] = ["delivered", "shown", "hidden", "declined", "accepted", "withheld"];
+const FIRINGS: [&str; 4] = ["met", "backfill", "quiet", "cleared"];
 const PUSHES: [&str; 5] = ["action", "action_revoked", "subscribed", "identified", "resync"];
 const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -137,6 +139,7 @@ struct Handles {
     push_actions: Counter,
     push_latency: Histogram,
     reactions: [Counter; 6],
+    rules: [Counter; 4],
     sessions: Gauge,
     connects: [Counter; 2],
     closes: Vec<Counter>,
@@ -182,6 +185,7 @@ impl Handles {
             push_actions: metrics::counter!("lodestone_push_actions_total"),
             push_latency: metrics::histogram!("lodestone_push_latency_seconds"),
             reactions: REACTIONS.map(|kind| labelled("lodestone_action_reactions_total", "reaction", kind)),
+            rules: FIRINGS.map(|how| labelled("lodestone_rules_fired_total", "how", how)),
             sessions: metrics::gauge!("lodestone_session_open"),
             connects: ["fresh", "resumed"].map(|how| labelled("lodestone_session_connects_total", "how", how)),
             closes: Close::ALL.iter().map(|close| labelled("lodestone_session_closes_total", "reason", close.reason())).collect(),
@@ -350,6 +354,18 @@ pub fn reacted(reaction: lodestone_state::event::Reaction) {
         Withheld => 5,
     };
     handles().reactions[i].increment(1);
+}
+
+/// A rule fired, or let go.
+pub fn rule_fired(what: lodestone_state::event::Firing) {
+    use lodestone_state::event::Firing::{Backfill, Cleared, Met, Quiet};
+    let i = match what {
+        Met => 0,
+        Backfill => 1,
+        Quiet => 2,
+        Cleared => 3,
+    };
+    handles().rules[i].increment(1);
 }
 
 /// So many runs of funnels were given up: the memberships that depend on them are approximate.

@@ -1,5 +1,6 @@
 //! What a profile's log is made of: occurrences with their typed properties, and entries.
 
+use crate::expr::PathRef;
 use crate::ids::{
     ActionSlot, AudienceSlot, ChannelSlot, EventSlot, ExperimentSlot, Millis, Moment, PathId, ProfileId, RuleSlot, Seq,
 };
@@ -194,15 +195,35 @@ impl Arm {
 pub struct Fired {
     /// Which rule.
     pub rule: RuleSlot,
-    /// What the rule remembers of it: the period, or the multiple, that it fired for; 0 where it only
-    /// remembers that it did.
+    /// How.
+    pub what: Firing,
+    /// What the rule remembers of it beside its time: the multiple, or the first instant of the period,
+    /// that it fired for; 0 where neither counts.
     pub marker: i64,
-    /// The custom traits became exactly this, if the rule sets or clears one.
-    pub custom: Option<Props>,
-    /// True where the rule's attribute was taken back because its metric fell below (`onUnmet: clear`).
-    pub cleared: bool,
+    /// The metric at that moment, if it had a value.
+    pub metric: Option<Value>,
+    /// Custom traits that became exactly this, or went.
+    pub attributes: Box<[(PathRef, Option<Value>)]>,
     /// How it came about: the chain of the event that made it fire, if one did.
     pub chain: Box<[Link]>,
+    /// Where events that it emits are filed: the channel of what made it fire.
+    pub channel: ChannelSlot,
+    /// The context of the event that made it fire, if it emits any.
+    pub context: Props,
+}
+
+/// How a rule fired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Firing {
+    /// Its condition was met.
+    Met,
+    /// Its condition had been met before it was defined.
+    Backfill,
+    /// It counts as fired and nothing follows: it had been met before it was defined and asks for silence,
+    /// or the event that met it is its own effect.
+    Quiet,
+    /// Its metric fell below: it may fire again, and what it held is taken back.
+    Cleared,
 }
 
 /// Entries taken out of the log, as it is logged. What stays behind says nothing about a person.

@@ -4,9 +4,10 @@
 //! loses none: what the journal holds of the entry gives the same jobs again, under the same ids.
 
 use crate::action::hooks::{Body, HookKind};
-use crate::event::{Entry, EntryKind, Link, Props, Reacted};
+use crate::event::{Entry, EntryKind, Fired, Firing, Link, Props, Reacted};
 use crate::ids::{ChannelSlot, EventSlot, Millis, ProfileId, Seq};
 use crate::plan::Plan;
+use crate::rule::{self, Effect};
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -91,6 +92,7 @@ pub fn job_id(entry: u128, place: u16) -> u128 {
 pub fn of(plan: &Plan, profile: ProfileId, entry: &Entry) -> Vec<Job> {
     match &entry.kind {
         EntryKind::Reacted(reacted) => of_reaction(plan, profile, entry, reacted),
+        EntryKind::Fired(fired) => of_rule(plan, profile, entry, fired),
         _ => Vec::new(),
     }
 }
@@ -150,6 +152,39 @@ fn of_reaction(plan: &Plan, profile: ProfileId, entry: &Entry, reacted: &Reacted
             at: entry.at,
             work,
         });
+    }
+    jobs
+}
+
+/// The webhooks and events of a rule that fired. Its attributes are in the entry itself.
+fn of_rule(plan: &Plan, profile: ProfileId, entry: &Entry, fired: &Fired) -> Vec<Job> {
+    if !matches!(fired.what, Firing::Met | Firing::Backfill) {
+        return Vec::new();
+    }
+    let Some(rule) = plan.rule_plan(fired.rule) else { return Vec::new() };
+    let cause = Link::Rule(rule.slot);
+    let mut jobs = Vec::new();
+    for (place, effect) in (0_u16..).zip(&rule.def.effects) {
+        let id = job_id(entry.id, place);
+        let work = match effect {
+            Effect::Attribute { .. } => continue,
+            Effect::Emit { event, properties } => Work::Track {
+                event: *event,
+                channel: fired.channel,
+                properties: Some(properties.clone()),
+                context: fired.context.clone(),
+                t: entry.moment.t,
+                chain: fired.chain.iter().copied().chain([cause]).collect(),
+            },
+            Effect::Webhook { url, params } => Work::Webhook {
+                url: url.clone(),
+                body: rule::webhook_body(rule, profile, entry, fired, params.as_deref()).into(),
+                act_id: None,
+                test: false,
+            },
+        };
+        let user_id = entry.user_id.clone();
+        jobs.push(Job { id, seq: entry.moment.seq, place, profile, user_id, cause, at: entry.at, work });
     }
     jobs
 }

@@ -4,8 +4,9 @@ use crate::action::CapState;
 use crate::audience::AudienceState;
 use crate::event::{Entry, Identity, MembershipChange, Props};
 use crate::experiment::TrialState;
+use crate::expr::PathRef;
 use crate::goal::GoalState;
-use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, ProfileId, Seq, TraitSlot};
+use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, ProfileId, RuleSlot, Seq, TraitSlot};
 use crate::rule::RuleState;
 use crate::slots::Slots;
 use crate::traits::TraitState;
@@ -60,6 +61,8 @@ pub struct Core {
     pub budgets: Slots<CapState>,
     /// Rules by rule slot.
     pub rules: Slots<RuleState>,
+    /// Custom traits that a rule set last, and which rule: an identify that replaces leaves them alone.
+    pub set_by: Vec<(PathRef, RuleSlot)>,
     /// Touches and conversions by goal slot.
     pub goals: Slots<GoalState>,
     /// Exposures and outcomes by experiment slot.
@@ -113,6 +116,7 @@ impl Profile {
             caps: Slots::default(),
             budgets: Slots::default(),
             rules: Slots::default(),
+            set_by: Vec::new(),
             goals: Slots::default(),
             trials: Slots::default(),
             root: (at, id),
@@ -160,7 +164,8 @@ impl Profile {
     pub fn deadline(&self) -> Millis {
         let traits = self.core.traits.iter().map(|(_, cell)| cell.deadline);
         let audiences = self.core.audiences.iter().map(|(_, cell)| cell.deadline.min(cell.flips));
-        traits.chain(audiences).min().unwrap_or(Millis::MAX)
+        let rules = self.core.rules.iter().map(|(_, state)| state.deadline);
+        traits.chain(audiences).chain(rules).min().unwrap_or(Millis::MAX)
     }
 }
 

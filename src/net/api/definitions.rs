@@ -202,6 +202,9 @@ struct Removal {
     #[serde(default)]
     force: bool,
     version: Option<u32>,
+    /// Of a rule: the attributes that it set go with it.
+    #[serde(default, rename = "purgeAttributes")]
+    purge_attributes: bool,
 }
 
 async fn remove(
@@ -212,7 +215,7 @@ async fn remove(
     query: Result<Query<Removal>, QueryRejection>,
 ) -> Replied {
     admin(&shared, &headers)?;
-    let Removal { force, version } = parsed(query)?;
+    let Removal { force, version, purge_attributes } = parsed(query)?;
     let seen = Seen::of(&headers);
     let removed = off_task(&shared, move |engine| {
         engine.change_catalog(|catalog| {
@@ -227,7 +230,12 @@ async fn remove(
             if kind == Kind::ActionType && (version.is_some() || id.parse() == Ok(known.id)) {
                 return edit::archive(catalog, &[slot], true);
             }
-            catalog.remove(kind, &known.id.to_string(), force).map_err(|issues| edit::refused(catalog, kind, Some(slot), issues))
+            let id = known.id.to_string();
+            let removed = match kind {
+                Kind::Rule if purge_attributes => catalog.remove_rule_and_attributes(&id, force),
+                _ => catalog.remove(kind, &id, force),
+            };
+            removed.map_err(|issues| edit::refused(catalog, kind, Some(slot), issues))
         })
     });
     let applied: CatalogApplied = removed.await??;

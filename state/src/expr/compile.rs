@@ -4,8 +4,9 @@
 use super::{Against, Expr, Leaf, Node, PathRef, SetOp, Source, Test};
 use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, EventSlot, GoalSlot, TraitSlot};
 use crate::issue::{INVALID_CONDITION, Issue};
-use crate::schema::DataType;
+use crate::schema::{DataType, FieldError};
 use crate::time::Zone;
+use crate::value::Value;
 use serde_json::Value as Json;
 
 mod literal;
@@ -85,6 +86,17 @@ pub trait Resolve {
     /// The declared type of a custom trait, where the catalog knows it.
     fn custom_type(&self, _dotted: &str) -> Option<DataType> {
         None
+    }
+    /// A value as the custom trait at this path holds it.
+    ///
+    /// # Errors
+    /// A fragment that says why the trait's definition does not take it.
+    fn custom_value(&self, _dotted: &str, json: &Json, _zone: &Zone) -> Result<Value, String> {
+        Ok(Value::from_json(json))
+    }
+    /// What is wrong with JSON text as the properties of an event; nothing where the event is not known.
+    fn check_event(&self, _event: EventSlot, _properties: &str, _zone: &Zone) -> Vec<FieldError> {
+        Vec::new()
     }
     /// Where a key of a channel's context is found.
     fn context_path(&self, channel: ChannelSlot, dotted: &str) -> Option<PathRef>;

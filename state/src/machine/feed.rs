@@ -2,7 +2,7 @@
 
 use super::log::refold;
 use super::review::{put_audience, review, take_audience};
-use super::{Changes, Dry, ProfileFacts};
+use super::{Changes, Dry, ProfileFacts, rules};
 use crate::action::{CapState, Group};
 use crate::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted};
 use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, PathId};
@@ -44,8 +44,8 @@ pub(super) fn fold_entry(
             }
         }
         EntryKind::Fired(fired) => {
-            if let Some(custom) = &fired.custom {
-                set_custom(plan, profile, entry, custom, history.is_none(), out);
+            if let Some(custom) = rules::mark(plan, profile, entry, fired, history.is_none()) {
+                set_custom(plan, profile, entry, &custom, history.is_none(), out);
             }
         }
         // What they take away has left the log by the time it is folded.
@@ -93,6 +93,7 @@ fn feed(
         dry.add_readers(plan);
     }
     let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+    let mut touched = rules::feed(plan, profile, moment, now, occurrence, folding, &mut dry);
     // Audiences first: a step that compares with a trait reads the value from just before the event.
     for &slot in &event.audiences {
         let Some(audience) = plan.audience_plan(slot) else { continue };
@@ -134,9 +135,13 @@ fn feed(
         if fed.changed {
             out.touch(slot);
             affected.extend(trait_plan.audiences.iter().copied());
+            touched.extend(trait_plan.rules.iter().copied());
         }
     }
     review(plan, profile, affected, now, Some(moment), folding, out);
+    if !folding {
+        rules::look(plan, profile, &touched, now, out);
+    }
     dry
 }
 
@@ -165,6 +170,7 @@ fn fold_identified(plan: &Plan, profile: &mut Profile, entry: &Entry, identified
             affected.extend(plan.custom_touch(path).audiences.iter().copied());
             out.custom.push(path);
         }
+        rules::keep_set_by(&mut profile.core.set_by, &profile.core.custom, custom);
         profile.core.custom = custom.clone();
     }
     if was_known != profile.is_known() {

@@ -2,7 +2,7 @@
 
 use super::feed::fold_entry;
 use super::review::review;
-use super::{Changes, Dry, start, step_timers};
+use super::{Changes, Dry, Pace, rules, start, step_timers};
 use crate::event::{Entry, MembershipChange, MoveCause};
 use crate::ids::{
     ActionSlot, AudienceSlot, BudgetSlot, ExperimentSlot, GoalSlot, Millis, ProfileId, RuleSlot, Seq, TraitSlot,
@@ -22,13 +22,13 @@ pub fn fold(plan: &Plan, id: ProfileId, entries: &[Entry], now: Millis) -> Profi
     for entry in entries {
         // In the fold an entry takes effect at its event time: that is what "had come in order" means.
         let in_order = Entry { at: entry.moment.t, ..entry.clone() };
-        step_timers(plan, &mut scratch, in_order.moment.t, true, &mut ignored);
+        step_timers(plan, &mut scratch, in_order.moment.t, Pace::Folding, &mut ignored);
         scratch.core.clock = scratch.core.clock.max(in_order.moment.t);
         fold_entry(plan, &mut scratch, &in_order, &mut ignored, None);
         scratch.core.applied = scratch.core.applied.max(entry.moment.seq);
         scratch.core.updated_at = scratch.core.updated_at.max(entry.at);
     }
-    step_timers(plan, &mut scratch, now, true, &mut ignored);
+    step_timers(plan, &mut scratch, now, Pace::Folding, &mut ignored);
     scratch.core.clock = now;
     settle(plan, &mut scratch);
     scratch
@@ -44,6 +44,11 @@ fn settle(plan: &Plan, scratch: &mut Profile) {
     for (slot, cell) in scratch.core.audiences.iter_mut() {
         if let Some(audience) = plan.audience_plan(AudienceSlot(slot)) {
             audience.def.settle(&mut cell.state);
+        }
+    }
+    for (slot, state) in scratch.core.rules.iter_mut() {
+        if let Some(rule) = plan.rule_plan(RuleSlot(slot)) {
+            rule.def.settle(state);
         }
     }
 }
@@ -65,6 +70,7 @@ pub(super) fn refold(
     let now = profile.core.clock;
     let mut scratch = fold(plan, profile.core.id, &entries, now);
     let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+    let mut touched = rules::Touched::new();
     for &slot in &dry.traits {
         if let (Some(cell), Some(trait_plan)) = (scratch.core.traits.remove(slot.0), plan.trait_plan(slot)) {
             if let Some(place) = profile.core.traits.get_mut(slot.0) {
@@ -72,7 +78,14 @@ pub(super) fn refold(
             }
             out.touch(slot);
             affected.extend(trait_plan.audiences.iter().copied());
+            touched.extend(trait_plan.rules.iter().copied());
         }
+    }
+    for &slot in &dry.rules {
+        let folded = scratch.core.rules.remove(slot.0).unwrap_or_default();
+        let state = profile.core.rules.get_or_insert_with(slot.0, Default::default);
+        (state.tally, state.span) = (folded.tally, folded.span);
+        touched.push(slot);
     }
     for &slot in &dry.audiences {
         if let (Some(new), Some(place)) = (scratch.core.audiences.remove(slot.0), profile.core.audiences.get_mut(slot.0)) {
@@ -81,6 +94,7 @@ pub(super) fn refold(
         }
     }
     review(plan, profile, affected, now, late.map(|e| e.moment), false, out);
+    rules::look(plan, profile, &touched, now, out);
 }
 
 /// Moves `followers` into `leader` before the merging entry is applied: the leader's log becomes the
@@ -94,6 +108,7 @@ pub fn absorb(
     out: &mut Changes,
 ) {
     for mut follower in followers {
+        rules::join(leader, &follower);
         leader.core.absorbed.push(follower.core.id);
         leader.core.absorbed.append(&mut follower.core.absorbed);
         leader.tail.append(&mut follower.tail);
@@ -131,7 +146,7 @@ pub fn rebuild(plan: &Plan, profile: &mut Profile, enter_now: bool, history: &mu
     profile.core.audiences = scratch.core.audiences;
     profile.core.caps = scratch.core.caps;
     profile.core.budgets = scratch.core.budgets;
-    profile.core.rules = scratch.core.rules;
+    let rules_before = std::mem::replace(&mut profile.core.rules, scratch.core.rules);
     profile.core.goals = scratch.core.goals;
     profile.core.trials = scratch.core.trials;
     // Custom traits and identities are outcomes of identify, not of the fold; conditions see the present ones.
@@ -156,6 +171,7 @@ pub fn rebuild(plan: &Plan, profile: &mut Profile, enter_now: bool, history: &mu
             out.member(moved(slot, false, now, profile.core.applied));
         }
     }
+    rules::after_fold(plan, profile, &rules_before, enter_now, out);
 }
 
 fn moved(audience: AudienceSlot, entered: bool, t: Millis, seq: Seq) -> MembershipChange {
@@ -182,4 +198,5 @@ pub fn forget(plan: &Plan, profile: &mut Profile, out: &mut Changes) {
     core.rules.retain(|slot| plan.rule_plan(RuleSlot(slot)).is_some());
     core.goals.retain(|slot| plan.goal_plan(GoalSlot(slot)).is_some());
     core.trials.retain(|slot| plan.experiment_plan(ExperimentSlot(slot)).is_some());
+    rules::purges(plan, profile, out);
 }

@@ -8,14 +8,17 @@
 mod feed;
 mod log;
 mod review;
+mod rules;
 
 pub use log::{absorb, fold, forget, rebuild};
+pub use rules::{all_due, due, metric};
 
 use crate::event::{Entry, MembershipChange, Occurrence};
 use crate::expr::{Facts, PathRef, Source, descend};
-use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, EventSlot, Millis, PathId, TraitSlot};
-use crate::plan::Plan;
+use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, EventSlot, Millis, PathId, RuleSlot, Seq, TraitSlot};
+use crate::plan::{Plan, RulePlan};
 use crate::profile::{History, Profile};
+use crate::traits::TraitDef;
 use crate::value::Value;
 use feed::fold_entry;
 use log::refold;
@@ -46,12 +49,22 @@ pub struct Changes {
     pub event: Option<EventSlot>,
     /// The state was brought under other definitions: every action may differ.
     pub refolded: bool,
+    /// Rules that may be due: whether they are is asked again where they fire ([`due`]).
+    pub due: SmallVec<[RuleSlot; 2]>,
+    /// The entry that was applied last.
+    pub applied: Option<Seq>,
 }
 
 impl Changes {
     fn touch(&mut self, slot: TraitSlot) {
         if !self.traits.contains(&slot) {
             self.traits.push(slot);
+        }
+    }
+
+    fn rule(&mut self, slot: RuleSlot) {
+        if !self.due.contains(&slot) {
+            self.due.push(slot);
         }
     }
 
@@ -125,6 +138,9 @@ pub fn born(plan: &Plan, profile: &mut Profile, at: Millis, out: &mut Changes) {
 fn start(plan: &Plan, profile: &mut Profile, at: Millis, folding: bool, out: &mut Changes) {
     profile.core.clock = at;
     review(plan, profile, plan.always_audiences().iter().copied().collect(), at, None, folding, out);
+    if !folding {
+        rules::look(plan, profile, plan.always_rules(), at, out);
+    }
 }
 
 /// Applies one entry. The caller has taken the profile's lock, stamped `entry.moment.seq` and checked
@@ -136,20 +152,51 @@ pub fn apply(plan: &Plan, profile: &mut Profile, entry: Entry, history: &mut dyn
     profile.core.applied = entry.moment.seq;
     profile.core.updated_at = profile.core.updated_at.max(entry.at);
     fold_entry(plan, profile, &entry, out, Some(history));
+    out.applied = Some(entry.moment.seq);
     profile.tail.push(entry);
 }
 
 /// Fires every timer due at or before `now`, each at its own instant and in order.
 pub fn advance(plan: &Plan, profile: &mut Profile, now: Millis, history: &mut dyn History, out: &mut Changes) {
-    // What runs dry is folded anew at that very instant, so that what follows is told at its own time.
-    loop {
-        let dry = step_timers(plan, profile, now, false, out);
-        if dry.is_empty() {
-            break;
+    while step(plan, profile, now, Pace::Through, history, out) {}
+}
+
+/// As [`advance`], but stops at the first instant at which a rule is due, which is then the profile's clock,
+/// so that what follows has its own time however late anybody looks. True when it stopped before the end:
+/// it is to be called again when what `out.due` names has fired.
+pub fn advance_to_due(plan: &Plan, profile: &mut Profile, now: Millis, history: &mut dyn History, out: &mut Changes) -> bool {
+    while out.due.is_empty() {
+        if !step(plan, profile, now, Pace::ToDue, history, out) {
+            return false;
         }
+    }
+    true
+}
+
+/// Goes on to the end, or to where something has to be done first; false at the end.
+fn step(plan: &Plan, profile: &mut Profile, now: Millis, pace: Pace, history: &mut dyn History, out: &mut Changes) -> bool {
+    // What runs dry is folded anew at that very instant, so that what follows is told at its own time.
+    let dry = step_timers(plan, profile, now, pace, out);
+    if !dry.is_empty() {
         refold(plan, profile, &dry, None, history, out);
+        return true;
+    }
+    if pace == Pace::ToDue && !out.due.is_empty() {
+        return true;
     }
     profile.core.clock = profile.core.clock.max(now);
+    false
+}
+
+/// How timers are gone through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// In a fold of the log: nobody is told.
+    Folding,
+    /// To the end.
+    Through,
+    /// To the first instant at which a rule is due.
+    ToDue,
 }
 
 /// Definitions whose compact state cannot answer.
@@ -157,6 +204,7 @@ pub fn advance(plan: &Plan, profile: &mut Profile, now: Millis, history: &mut dy
 struct Dry {
     traits: SmallVec<[TraitSlot; 2]>,
     audiences: SmallVec<[AudienceSlot; 2]>,
+    rules: SmallVec<[RuleSlot; 2]>,
 }
 
 impl Dry {
@@ -164,21 +212,25 @@ impl Dry {
     fn add_readers(&mut self, plan: &Plan) {
         self.traits.extend(plan.traits.iter().flatten().filter(|t| t.def.reads_profile()).map(|t| t.slot));
         self.audiences.extend(plan.audiences.iter().flatten().filter(|a| a.def.reads_profile()).map(|a| a.slot));
+        let reads = |rule: &&RulePlan| rule.def.metric.events().is_some_and(TraitDef::reads_profile);
+        self.rules.extend(plan.rules.iter().flatten().filter(reads).map(|rule| rule.slot));
     }
 
     fn is_empty(&self) -> bool {
-        self.traits.is_empty() && self.audiences.is_empty()
+        self.traits.is_empty() && self.audiences.is_empty() && self.rules.is_empty()
     }
 }
 
-fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, folding: bool, out: &mut Changes) -> Dry {
+fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, pace: Pace, out: &mut Changes) -> Dry {
     let mut dry = Dry::default();
+    let folding = pace == Pace::Folding;
     loop {
         let due = profile.deadline();
         if due > now || due == Millis::MAX {
             return dry;
         }
         let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+        let mut touched = rules::step(plan, profile, due, &mut dry);
         for (slot, cell) in profile.core.traits.iter_mut().filter(|(_, cell)| cell.deadline <= due) {
             let slot = TraitSlot(slot);
             let Some(trait_plan) = plan.trait_plan(slot) else {
@@ -194,6 +246,7 @@ fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, folding: bool, o
             if advanced.changed {
                 out.touch(slot);
                 affected.extend(trait_plan.audiences.iter().copied());
+                touched.extend(trait_plan.rules.iter().copied());
             }
         }
         for (slot, cell) in profile.core.audiences.iter_mut().filter(|(_, cell)| cell.deadline.min(cell.flips) <= due) {
@@ -220,7 +273,10 @@ fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, folding: bool, o
         }
         profile.core.clock = profile.core.clock.max(due);
         review(plan, profile, affected, due, None, folding, out);
-        if !dry.is_empty() {
+        if !folding {
+            rules::look(plan, profile, &touched, due, out);
+        }
+        if !dry.is_empty() || pace == Pace::ToDue && !out.due.is_empty() {
             return dry;
         }
     }

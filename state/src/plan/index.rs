@@ -8,6 +8,7 @@ use super::plan::{
     TokenGrant, TraitPlan,
 };
 use super::refs::{self, Named, Role, Target};
+use super::remove::PURGE;
 use super::resolve::Names;
 use crate::action::{ActionDef, State};
 use crate::audience::AudienceDef;
@@ -16,6 +17,7 @@ use crate::ids::{
     ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, EventSlot, ExperimentSlot, GoalSlot, Millis, PathId, RuleSlot, TraitSlot,
 };
 use crate::issue::Issue;
+use crate::rule::{Metric, RuleDef};
 use crate::schema::DataType;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -183,6 +185,8 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         always: distinct(looks.always),
         timed: distinct(looks.timed),
         governing: governing.into_table(),
+        always_rules: rules.iter().flatten().filter(|rule| begins_met(&rule.def, &traits)).map(|rule| rule.slot).collect(),
+        purged_rules: purged(&catalog.rules),
         event_names: events.iter().flatten().map(|event| (event.name.as_str().into(), event.slot)).collect(),
         channel_keys: channels.iter().flatten().map(|channel| (channel.key.as_str().into(), channel.slot)).collect(),
         trait_keys: traits.iter().flatten().map(|known| (known.key.as_str().into(), known.slot)).collect(),
@@ -205,6 +209,21 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
     };
     plan.generation = plan.fold_generation();
     Ok(plan)
+}
+
+/// Whether someone to whom nothing has happened meets the rule's condition.
+fn begins_met(def: &RuleDef, traits: &[Option<TraitPlan>]) -> bool {
+    let value = match def.metric {
+        Metric::Trait { slot } => traits[slot.index()].as_ref().and_then(|known| known.def.default_value()),
+        Metric::Events(_) | Metric::Nothing => def.default_value(),
+    };
+    def.meets(value.as_ref())
+}
+
+/// Rules that were removed with the attributes that they set.
+fn purged(rules: &[Definition]) -> Box<[RuleSlot]> {
+    let gone = rules.iter().enumerate().filter(|(_, rule)| rule.removed && rule.json().get(PURGE) == Some(&Value::Bool(true)));
+    gone.map(|(slot, _)| RuleSlot(number(slot))).collect()
 }
 
 /// Of two actions with one priority the older goes first. Those made here are in the order of their
@@ -400,6 +419,10 @@ fn print(names: &Names<'_>, kind: Kind, known: &Definition, traits: &[u64]) -> u
     let mut body = known.json();
     if let Value::Object(map) = &mut body {
         map.retain(|field, _| !matches!(field.as_str(), "name" | "key" | "description" | "createdAt"));
+        if kind == Kind::Rule {
+            // What follows when a rule fires is not in anybody's state.
+            map.remove("then");
+        }
     }
     let text = body.to_string();
     let mut hash = Sha256::new();

@@ -16,6 +16,7 @@
 //! - C-6: token values are never stored.
 
 mod apply;
+mod attributes;
 mod catalog;
 mod circle;
 mod compile;

@@ -64,6 +64,8 @@ pub struct Plan {
     pub(super) timed: Box<[ActionSlot]>,
     /// By [`ActionSlot`], removed ones included: what they have used counts on.
     pub(super) governing: Vec<Box<[BudgetSlot]>>,
+    pub(super) always_rules: Box<[RuleSlot]>,
+    pub(super) purged_rules: Box<[RuleSlot]>,
     pub(super) event_names: Index<Box<str>, EventSlot>,
     pub(super) channel_keys: Index<Box<str>, ChannelSlot>,
     pub(super) trait_keys: Index<Box<str>, TraitSlot>,
@@ -404,6 +406,18 @@ impl Plan {
     #[must_use]
     pub fn always_audiences(&self) -> &[AudienceSlot] {
         &self.always
+    }
+
+    /// Rules that a profile may meet before anything has happened to it.
+    #[must_use]
+    pub fn always_rules(&self) -> &[RuleSlot] {
+        &self.always_rules
+    }
+
+    /// Whether this rule was removed together with the attributes that it set.
+    #[must_use]
+    pub fn purges(&self, rule: RuleSlot) -> bool {
+        self.purged_rules.binary_search(&rule).is_ok()
     }
 
     /// All audiences in force.

@@ -8,6 +8,7 @@ use super::lookup::{Finder, Missing};
 use super::refs::{self, Target};
 use crate::ids::DefId;
 use crate::issue::Issue;
+use serde_json::Value;
 
 /// A definition that names another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub struct Dependent {
     /// Its name; of a token its prefix.
     pub name: String,
 }
+
+/// Says in the record of a rule that is gone that the attributes it set go too.
+pub(super) const PURGE: &str = "purgeAttributes";
 
 /// The kinds whose definitions name others.
 pub(super) const NAMING: [Kind; 9] = [
@@ -114,6 +118,22 @@ impl Catalog {
         compiler.run();
         let (_, issues) = compiler.finish(self);
         if issues.is_empty() { Ok(new.after(self)) } else { Err(tidy(issues)) }
+    }
+
+    /// As [`Catalog::remove`] for a rule, with the attributes that it set on profiles: whoever holds one
+    /// lets go of it.
+    ///
+    /// # Errors
+    /// As [`Catalog::remove`].
+    pub fn remove_rule_and_attributes(&self, id_or_key: &str, force: bool) -> Result<(Self, Diff), Vec<Issue>> {
+        let (mut new, diff) = self.remove(Kind::Rule, id_or_key, force)?;
+        if let Ok(slot) = self.seek(Kind::Rule, id_or_key) {
+            let rule = &mut new.rules[slot];
+            let mut body = rule.json();
+            body[PURGE] = Value::Bool(true);
+            rule.body = body.to_string();
+        }
+        Ok((new, diff))
     }
 
     fn after(self, old: &Self) -> (Self, Diff) {

@@ -1,5 +1,6 @@
 //! What conditions may name, looked up in the catalog and its structures.
 
+use super::attributes::{self, Attributes};
 use super::catalog::{Catalog, Kind};
 use super::document::{at, issue};
 use super::lookup::Finders;
@@ -7,8 +8,9 @@ use super::structure;
 use crate::expr::{PathRef, Resolve};
 use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, EventSlot, GoalSlot, TraitSlot};
 use crate::issue::Issue;
-use crate::paths::PathTable;
-use crate::schema::{DataType, Schema, Structure, UnknownKeys};
+use crate::paths::{self, PathTable};
+use crate::schema::{DataType, FieldError, Schema, Structure, UnknownKeys};
+use crate::time::Zone;
 use serde_json::Value;
 
 /// One structure version, compiled.
@@ -28,6 +30,8 @@ pub(super) struct Names<'a> {
     pub(super) contexts: Vec<Vec<Version>>,
     /// Empty where no schema is defined.
     pub(super) custom: Vec<Version>,
+    /// Custom traits that rules set and that schema does not declare.
+    attributes: Attributes,
     /// Lets everything through: contexts and custom traits that nobody has defined.
     pub(super) open: Schema,
     /// Types of computed traits by slot.
@@ -49,9 +53,11 @@ impl<'a> Names<'a> {
             events: all(Kind::Event),
             contexts: all(Kind::Context),
             custom: all(Kind::CustomTraits).pop().unwrap_or_default(),
+            attributes: Attributes::new(),
             open: open.expect("the empty structure is valid"),
             types: Vec::new(),
         };
+        names.attributes = attributes::of_rules(catalog, &names.custom, paths);
         names.types = catalog.computed_traits.iter().map(|known| names.trait_type(&known.json())).collect();
         names
     }
@@ -156,11 +162,40 @@ impl Resolve for Names<'_> {
     }
 
     fn custom_path(&self, dotted: &str) -> Option<PathRef> {
-        if self.custom.is_empty() { self.open.locate(dotted, true) } else { locate(&self.custom, dotted) }
+        if self.custom.is_empty() {
+            return self.open.locate(dotted, true);
+        }
+        self.attributes.get(dotted).map(|(path, _)| path.clone()).or_else(|| locate(&self.custom, dotted))
     }
 
     fn custom_type(&self, dotted: &str) -> Option<DataType> {
-        declared(&self.custom, dotted)
+        self.attributes.get(dotted).map(|(_, data_type)| *data_type).or_else(|| declared(&self.custom, dotted))
+    }
+
+    fn custom_value(&self, dotted: &str, json: &Value, zone: &Zone) -> Result<crate::value::Value, String> {
+        if let Some((_, wanted)) = self.attributes.get(dotted) {
+            let fits = attributes::type_of(json) == Some(*wanted);
+            let other = || format!("another rule sets {dotted:?} to a value of type {}", wanted.name());
+            return if fits { Ok(crate::value::Value::from_json(json)) } else { Err(other()) };
+        }
+        let Some(newest) = self.custom.last() else { return Ok(crate::value::Value::from_json(json)) };
+        let segments = paths::split(dotted);
+        let document = segments.iter().rev().fold(json.clone(), |inner, key| serde_json::json!({ key.as_str(): inner }));
+        // What else the structure requires is not this value's business.
+        let checked = newest.schema.check(&document.to_string(), zone, UnknownKeys::Strict);
+        let name = segments.join(".");
+        let here = |error: &&FieldError| error.path.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['));
+        if let Some(error) = checked.errors.iter().find(here) {
+            return Err(error.message.clone());
+        }
+        let place = newest.schema.locate(dotted, false);
+        let value = place.and_then(|place| crate::rule::find(&checked.props, &place).cloned());
+        value.ok_or_else(|| format!("the custom traits take no value at {dotted:?}"))
+    }
+
+    fn check_event(&self, event: EventSlot, properties: &str, zone: &Zone) -> Vec<FieldError> {
+        let newest = self.events.get(event.index()).and_then(|versions| versions.last());
+        newest.and_then(|newest| newest.schema.validate(properties, zone).err()).unwrap_or_default()
     }
 
     fn context_path(&self, channel: ChannelSlot, dotted: &str) -> Option<PathRef> {
@@ -191,6 +226,12 @@ pub(super) fn check_paths(names: &Names<'_>, kind: Kind, body: &Value, pointer: 
                 (names.events.get(slot.index()), format!("event {:?}", names.catalog.events[slot.index()].name))
             }
             Target::Custom if names.custom.is_empty() => return,
+            Target::Custom if names.attributes.contains_key(path) => {
+                if let (Some(found), Some((field, expected))) = (names.custom_type(path), &reference.expects) {
+                    fits(found, expected, field, &reference.pointer, path, issues);
+                }
+                return;
+            }
             Target::Custom => (Some(&names.custom), "the custom traits".to_owned()),
             Target::Context(channel) => {
                 let Some(slot) = names.channel(channel).and_then(|slot| names.context_of(slot)) else { return };

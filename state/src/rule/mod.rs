@@ -1,22 +1,28 @@
 //! Rules: when a metric of a profile meets a threshold, something follows.
+//!
+//! A rule looks at one number: an aggregate of events of its own, or a computed trait. Whether it is due is
+//! a pure function of that number, of the time, and of the marks that its own [`crate::event::Fired`]
+//! entries left in the log. Nothing depends on how often anybody looked: a rule that is due and whose entry
+//! was lost in a crash is due again after it, and one whose entry is there is not.
+//!
+//! A rule that has fired stays *open* until its metric is seen below; that is an entry of its own
+//! ([`crate::event::Firing::Cleared`]), so that "false, then true again" is a fact of the log too.
 
-use crate::expr::Resolve;
-use crate::issue::Issue;
-use crate::time::Zone;
-use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+mod attribute;
+mod definition;
+mod effect;
+mod metric;
+mod period;
+mod state;
+mod webhook;
 
-/// A compiled rule.
-#[derive(Clone, Debug)]
-pub struct RuleDef {}
+pub use attribute::{find, put, remove};
+pub use definition::{Fire, OnUnmet, Operator, RuleDef};
+pub use effect::{EFFECTS_MAX, Effect};
+pub use metric::Metric;
+pub use period::{Calendar, Period};
+pub use state::{Due, Hush, Marks, RuleState};
+pub use webhook::webhook_body;
 
-/// What a profile holds of one rule.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RuleState {}
-
-impl RuleDef {
-    /// Compiles a definition. `pointer` is where it stands in its document.
-    pub fn compile(_json: &Json, _resolve: &dyn Resolve, _zone: &Zone, _pointer: &str, _issues: &mut Vec<Issue>) -> Option<Self> {
-        Some(Self {})
-    }
-}
+#[cfg(test)]
+mod tests;
