@@ -182,6 +182,13 @@ impl Engine {
         (self.store.len(), active)
     }
 
+    /// How many members an audience has right now, by its key.
+    #[must_use]
+    pub fn member_count(&self, key: &str) -> Option<i64> {
+        let plan = self.plan.load();
+        plan.audience_by_key(key).map(|audience| self.members.count(audience.slot))
+    }
+
     /// Hands every counter that `filter` takes to `each`, sealed or not. The caller holds the gate.
     fn each_counter(&self, filter: &Filter, each: &mut dyn FnMut(Place, usize, i64)) -> Result<(), storage::Error> {
         let mut wanted = |place: Place, reaction: usize, by: i64| {
