@@ -303,12 +303,18 @@ impl Engine {
             return;
         }
         let before = self.disk.catalog_get(built).ok().flatten();
-        let before = before.and_then(|bytes| Plan::compile(Arc::new(lodestone_state::plan::Catalog::from_bytes(&bytes).ok()?)).ok());
+        let before =
+            before.and_then(|bytes| Plan::compile(Arc::new(lodestone_state::plan::Catalog::from_bytes(&bytes).ok()?)).ok());
         let definitions: Vec<(Kind, DefId)> = match before.map(|before| plan.refold_from(&before)) {
             Some(Refold::Built(definitions)) => definitions,
             Some(Refold::None | Refold::Less) => Vec::new(),
             // That version is not known any more: whatever changed since is taken for new.
-            None => plan.folded().into_iter().map(|one| (one.kind, one.id)).filter(|(kind, id)| changed_since(plan, *kind, *id, built)).collect(),
+            None => plan
+                .folded()
+                .into_iter()
+                .map(|one| (one.kind, one.id))
+                .filter(|(kind, id)| changed_since(plan, *kind, *id, built))
+                .collect(),
         };
         tracing::info!(stale, definitions = definitions.len(), "backfill resumes");
         self.backfill.resume(plan, &definitions, self.store.len());
@@ -398,3 +404,6 @@ impl Engine {
 fn changed_since(plan: &Plan, kind: Kind, id: DefId, version: u32) -> bool {
     plan.catalog.live(kind).any(|(_, known)| known.id == id && known.changed > version)
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,7 +232,8 @@ mod tests {
     #[test]
     fn p16_leaves_have_dotted_keys() {
         let leaf = |key: &str, kind: &str| json!({"properties": {"key": key, "type": kind}});
-        let cart = json!({"properties": {"key": "cart", "type": "object"}, "children": [leaf("total", "float"), leaf("a.b", "string")]});
+        let cart =
+            json!({"properties": {"key": "cart", "type": "object"}, "children": [leaf("total", "float"), leaf("a.b", "string")]});
         let structure = json!([leaf("page", "string"), cart]);
         assert_eq!(
             properties(&structure),

@@ -25,6 +25,8 @@ pub mod reactions;
 mod refresh;
 mod rules;
 mod sessions;
+#[cfg(test)]
+mod testing;
 mod time;
 mod track;
 mod wake;

@@ -96,9 +96,8 @@ impl Engine {
 
 /// Values and memberships in which the two differ.
 fn drift(plan: &Plan, profile: &Profile, derived: &Profile, scope: Scope) -> u64 {
-    let value = |slot: TraitSlot| {
-        u64::from(machine::trait_value(plan, profile, slot) != machine::trait_value(plan, derived, slot))
-    };
+    let value =
+        |slot: TraitSlot| u64::from(machine::trait_value(plan, profile, slot) != machine::trait_value(plan, derived, slot));
     let member = |slot: AudienceSlot| u64::from(profile.member_since(slot).is_some() != derived.member_since(slot).is_some());
     match scope {
         Scope::Trait(slot) => value(slot),
@@ -109,3 +108,6 @@ fn drift(plan: &Plan, profile: &Profile, derived: &Profile, scope: Scope) -> u64
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ pub struct Core {
     pub applied: Seq,
     /// Latest arrival or timer applied. Time never runs back for a profile.
     pub clock: Millis,
-    /// The newest event by `(t, seq)`: an event before it is late.
+    /// The newest event, or change of what events compare with, by `(t, seq)`: an event before it is late.
     pub newest: Moment,
     /// Events in the log.
     pub events: u64,

@@ -61,6 +61,10 @@ pub(super) fn apply(catalog: &Catalog, kind: Kind, slot: Option<usize>, value: V
             return Err(Problem::invalid(DEFINITION_INVALID, vec![issue]).into());
         }
         map.insert("id".into(), id.into());
+        // Only what says so puts an archived version into force again.
+        if kind == Kind::ActionType && catalog.definitions(kind)[slot].removed {
+            map.entry("isArchived").or_insert(Value::Bool(true));
+        }
     }
     let section = if kind == Kind::CustomTraits { value } else { Value::Array(vec![value]) };
     let document = CatalogDocument::from_json(&json!({kind.section(): section}));
@@ -70,7 +74,11 @@ pub(super) fn apply(catalog: &Catalog, kind: Kind, slot: Option<usize>, value: V
 /// Takes out what the server alone says, which is not a field of the definition.
 fn settable(mut value: Value) -> Value {
     if let Value::Object(map) = &mut value {
-        map.retain(|field, value| !(matches!(field.as_str(), "state" | "build") && value.is_object()));
+        map.retain(|field, value| match field.as_str() {
+            "state" | "build" => !value.is_object(),
+            "fired" => false,
+            _ => true,
+        });
     }
     value
 }
@@ -268,7 +276,7 @@ mod tests {
 
     #[test]
     fn what_the_server_says_is_not_taken_for_what_was_sent() {
-        let sent = json!({"state": {"name": "live"}, "build": {"name": "live"}, "name": "a"});
+        let sent = json!({"state": {"name": "live"}, "build": {"name": "live"}, "fired": 3, "name": "a"});
         assert_eq!(settable(sent), json!({"name": "a"}));
         assert_eq!(settable(json!({"state": "active"})), json!({"state": "active"}));
     }

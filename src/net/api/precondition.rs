@@ -36,7 +36,8 @@ impl Seen {
                 "If-Match must be the ETag of what is changed, or *",
             ));
         }
-        let tags: Vec<&str> = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim).collect();
+        let tags: Vec<&str> =
+            values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim).collect();
         if tags.contains(&"*") {
             return Ok(Self::Anything);
         }

@@ -31,7 +31,12 @@ pub(super) fn fold_entry(
                 refold(plan, profile, &dry, Some(entry), history, out);
             }
         }
-        EntryKind::Identified(identified) => fold_identified(plan, profile, entry, identified, history.is_none(), out),
+        EntryKind::Identified(identified) => {
+            fold_identified(plan, profile, entry, identified, history.is_none(), out);
+            if identified.custom.is_some() {
+                compare_again(plan, profile, entry, history, out);
+            }
+        }
         EntryKind::Reacted(reacted) => {
             spend(plan, profile, reacted, entry.moment.t, out);
             if let Some(action) = plan.action_plan(reacted.action) {
@@ -46,6 +51,7 @@ pub(super) fn fold_entry(
         EntryKind::Fired(fired) => {
             if let Some(custom) = rules::mark(plan, profile, entry, fired, history.is_none()) {
                 set_custom(plan, profile, entry, &custom, history.is_none(), out);
+                compare_again(plan, profile, entry, history, out);
             }
         }
         // What they take away has left the log by the time it is folded.
@@ -64,6 +70,19 @@ fn spend(plan: &Plan, profile: &mut Profile, reacted: &Reacted, t: Millis, out: 
         if budget.def.spend(spent, reacted, t) {
             out.budgets.push(slot);
         }
+    }
+}
+
+/// What events compare with became something else at `entry`. Events before it that are still to come are
+/// late from now on; those after it that came already are compared anew.
+fn compare_again(plan: &Plan, profile: &mut Profile, entry: &Entry, history: Option<&mut dyn History>, out: &mut Changes) {
+    let late = entry.moment < profile.core.newest;
+    profile.core.newest = profile.core.newest.max(entry.moment);
+    let Some(history) = history.filter(|_| late) else { return };
+    let mut dry = Dry::default();
+    dry.add_readers(plan);
+    if !dry.is_empty() {
+        refold(plan, profile, &dry, Some(entry), history, out);
     }
 }
 

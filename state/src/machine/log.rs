@@ -4,9 +4,7 @@ use super::feed::fold_entry;
 use super::review::review;
 use super::{Changes, Dry, Pace, rules, start, step_timers};
 use crate::event::{Entry, MembershipChange, MoveCause};
-use crate::ids::{
-    ActionSlot, AudienceSlot, BudgetSlot, ExperimentSlot, GoalSlot, Millis, ProfileId, RuleSlot, Seq, TraitSlot,
-};
+use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ExperimentSlot, GoalSlot, Millis, ProfileId, RuleSlot, Seq, TraitSlot};
 use crate::plan::Plan;
 use crate::profile::{AudienceCell, History, Profile, sort_entries};
 use smallvec::SmallVec;

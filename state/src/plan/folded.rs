@@ -68,8 +68,7 @@ impl Plan {
         let before: BTreeMap<(Kind, u32), u64> =
             old.folded().into_iter().map(|one| ((one.kind, one.slot), one.fingerprint)).collect();
         let differs = |one: &Folded| before.get(&(one.kind, one.slot)) != Some(&one.fingerprint);
-        let built: Vec<(Kind, DefId)> =
-            self.folded().into_iter().filter(differs).map(|one| (one.kind, one.id)).collect();
+        let built: Vec<(Kind, DefId)> = self.folded().into_iter().filter(differs).map(|one| (one.kind, one.id)).collect();
         if built.is_empty() { Refold::Less } else { Refold::Built(built) }
     }
 }
