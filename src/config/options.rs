@@ -81,6 +81,8 @@ pub struct Socket {
     /// How long a session outlives its socket.
     #[serde(deserialize_with = "span::deserialize")]
     pub resume_ttl: Duration,
+    /// Actions that a session is sent in a second; 0 for any number.
+    pub push_rate: u32,
     /// Read buffer of each socket, in bytes.
     pub read_buffer_bytes: usize,
     /// Output that may wait in a socket before its client is not read any more, in bytes.
@@ -165,6 +167,7 @@ impl Config {
             },
             dedupe_keep: self.storage.dedupe_keep,
             resume_ttl: self.server.socket.resume_ttl,
+            push_rate: self.server.socket.push_rate,
             ..defaults
         }
     }

@@ -15,6 +15,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
         ("server.http.catalog_bytes_max", http.catalog_bytes_max, 1024, 1 << 30),
         ("server.socket.credit", socket.credit as usize, 1, 100_000),
         ("server.socket.frame_bytes_max", socket.frame_bytes_max, 1024, 16 << 20),
+        ("server.socket.push_rate", socket.push_rate as usize, 0, 1_000_000),
         ("server.socket.read_buffer_bytes", socket.read_buffer_bytes, 1024, 1 << 20),
         ("server.socket.write_buffer_bytes", socket.write_buffer_bytes, 1024, 64 << 20),
         ("server.socket.drain_frames", socket.drain_frames, 1, 65_536),

@@ -163,7 +163,6 @@ impl Engine {
     fn tell_everyone(&self, action: ActionSlot, exhausted: bool) {
         if exhausted {
             self.fanout.push(Fanout::capped(action));
-            self.timers.poke();
         }
     }
 

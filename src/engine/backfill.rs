@@ -370,7 +370,8 @@ impl Engine {
 
     /// The people who are here wait for what the change means to them: they go first.
     fn visit_connected(&self, count: &mut dyn FnMut(&Step)) {
-        for (id, _) in self.hub.sessions() {
+        for session in self.hub.sessions(|_| true) {
+            let Some(id) = session.lock().profile else { continue };
             if let Some(shared) = self.store.get(id) {
                 count(&self.visit(&shared));
             }

@@ -73,8 +73,7 @@ impl Engine {
         if self.backfill.swapped(&before, &plan, &refold, self.store.len()) {
             self.spawn_sweep();
         }
-        self.fanout.push(Fanout::all());
-        self.timers.poke();
+        self.fanout.push(Fanout::between(&before, &plan));
         let refolded = match &refold {
             Refold::None => 0,
             Refold::Less => 1,

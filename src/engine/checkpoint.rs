@@ -181,7 +181,7 @@ impl Engine {
             std::thread::sleep(nap);
             naps += 1;
             if naps.is_multiple_of(EXPIRE_EVERY) {
-                self.hub.expire(self.clock.now());
+                self.expire_sessions();
             }
             let grown = self.journal.last().0.saturating_sub(self.stats.checkpoint_seq.load(Ordering::Relaxed)) > RECORDS_MAX;
             if last.elapsed() < every && !grown {

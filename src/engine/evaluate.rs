@@ -1,6 +1,8 @@
 //! Effects: which of a profile's sessions get which actions because of what changed.
 
 use super::Engine;
+pub(super) use super::fanout::Fanout;
+use crate::push::outbox::Unseen;
 use crate::push::session::Inner;
 use crate::push::{PushFrame, Session};
 use crate::telemetry::metrics as m;
@@ -18,25 +20,7 @@ use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// A change that other people's sessions have to hear of.
-#[derive(Clone, Debug)]
-pub(super) struct Fanout {
-    action: Option<ActionSlot>,
-    cause: Cause,
-}
-
-impl Fanout {
-    /// Definitions changed: everything is decided again.
-    pub(super) fn all() -> Self {
-        Self { action: None, cause: Cause::Config }
-    }
-
-    /// A total cap of this action closed.
-    pub(super) fn capped(action: ActionSlot) -> Self {
-        Self { action: Some(action), cause: Cause::Time }
-    }
-}
+use std::time::Instant;
 
 /// The plan's actions, as decisions look them up.
 pub(super) struct PlanActions<'a>(pub(super) &'a Plan);
@@ -139,6 +123,24 @@ fn governed<'a>(plan: &'a Plan, budgets: &'a [BudgetSlot]) -> impl Iterator<Item
     budgets.iter().filter_map(|slot| plan.budget_plan(*slot)).flat_map(|budget| budget.actions.iter().copied())
 }
 
+/// What evaluations leave behind.
+pub(super) struct Decided {
+    /// When a decision flips by itself next.
+    pub(super) until: Millis,
+    /// Budgets that got a place back: what was to be delivered never will be.
+    pub(super) freed: SmallVec<[BudgetSlot; 2]>,
+}
+
+impl Default for Decided {
+    fn default() -> Self {
+        Self { until: Millis::MAX, freed: SmallVec::new() }
+    }
+}
+
+/// A place that comes free may make another one free, when what takes it stands in a slot. Each time an
+/// action comes up that waited, so this ends; it is cut off where only a mistake could lead.
+const FREED_ROUNDS: usize = 8;
+
 impl Engine {
     /// What follows from one input, still under the profile's lock: counts, deadlines, pushes.
     pub(super) fn after(&self, plan: &Plan, shared: &Shared, profile: &mut Profile, changes: &Changes) {
@@ -150,26 +152,49 @@ impl Engine {
             changes = &settled;
         }
         self.note_members(profile, changes);
-        m::funnel_runs_evicted(changes.evicted);
-        let mut until = Millis::MAX;
+        let mut decided = Decided::default();
         let sessions = self.hub.of(profile.core.id);
         if !sessions.is_empty() {
             let touched = touched(plan, changes);
+            let candidates = touched.as_deref().map_or(Candidates::All, Candidates::These);
+            let input = Input { cause: cause(changes), candidates, event: changes.event };
             for session in &sessions {
-                let candidates = touched.as_deref().map_or(Candidates::All, Candidates::These);
-                let input = Input { cause: cause(changes), candidates, event: changes.event };
-                until = until.min(self.decide(plan, profile, session, &input));
+                self.decide(plan, profile, session, &input, &mut decided);
             }
         }
-        self.schedule(profile, until);
+        self.settle(plan, profile, decided);
     }
 
-    /// Decides for one session, queues the difference, and tells when a decision flips by itself next.
-    pub(super) fn decide(&self, plan: &Plan, profile: &Profile, session: &Arc<Session>, input: &Input<'_>) -> Millis {
+    /// Gives places that came free to whoever waits for one, and schedules the next flip. The caller holds
+    /// the profile's lock.
+    pub(super) fn settle(&self, plan: &Plan, profile: &mut Profile, mut decided: Decided) {
+        for _ in 0..FREED_ROUNDS {
+            if decided.freed.is_empty() {
+                break;
+            }
+            let freed = std::mem::take(&mut decided.freed);
+            let waiting: SmallVec<[ActionSlot; 8]> = governed(plan, &freed).collect();
+            let input = Input { cause: Cause::Time, candidates: Candidates::These(&waiting), event: None };
+            for session in self.hub.of(profile.core.id) {
+                self.decide(plan, profile, &session, &input, &mut decided);
+            }
+        }
+        self.schedule(profile, decided.until);
+    }
+
+    /// Decides for one session and queues the difference. [`Engine::settle`] follows, with the same lock.
+    pub(super) fn decide(
+        &self,
+        plan: &Plan,
+        profile: &Profile,
+        session: &Arc<Session>,
+        input: &Input<'_>,
+        decided: &mut Decided,
+    ) {
         let mut guard = session.lock();
         let inner = &mut *guard;
         if inner.live.is_idle() {
-            return Millis::MAX;
+            return;
         }
         let now = self.clock.now().max(profile.core.clock);
         let ripe;
@@ -178,7 +203,8 @@ impl Engine {
                 let mut all = inner.live.ripe(now);
                 all.extend_from_slice(named);
                 if all.is_empty() {
-                    return inner.live.deadline();
+                    decided.until = decided.until.min(inner.live.deadline());
+                    return;
                 }
                 ripe = all;
                 Candidates::These(&ripe)
@@ -191,31 +217,40 @@ impl Engine {
         let ops = inner.live.evaluate(&world, &Input { candidates, ..*input }, &mut super::mint);
         let any = !ops.is_empty();
         for op in ops {
+            if let PushOp::Enter { slot, action, first: true, .. } = &op {
+                self.delivery_begins(plan, profile.core.id, session.channel(), *slot, action.delivery_id);
+            }
             self.queue(inner, op, input.cause);
         }
-        if inner.take_resync() {
+        if inner.outbox.take_resync() {
             self.resync(inner, &world);
         }
-        let until = inner.live.deadline();
+        let lost = inner.outbox.take_lost();
+        self.index(plan, session, inner, input.cause == Cause::Config);
+        decided.until = decided.until.min(inner.live.deadline());
         drop(guard);
+        decided.freed.extend(self.give_back(profile.core.id, &lost));
         if any {
             session.wake();
         }
-        until
     }
 
-    /// Decides again for a session whose own profile saw no input.
-    pub(super) fn decide_again(&self, plan: &Plan, profile: &mut Profile, session: &Arc<Session>, fanout: &Fanout) {
-        let one;
-        let candidates = match fanout.action {
-            Some(action) => {
-                one = [action];
-                Candidates::These(&one)
-            }
-            None => Candidates::All,
+    /// Gives back the places of deliveries that will never be recorded.
+    pub(super) fn give_back(&self, profile: ProfileId, lost: &[Unseen]) -> SmallVec<[BudgetSlot; 2]> {
+        let over = |one: &Unseen| {
+            let holder = one.of.as_ref().map_or(profile, |(profile, _)| *profile);
+            self.totals.delivery_over(holder, one.delivery)
         };
-        let until = self.decide(plan, profile, session, &Input { cause: fanout.cause, candidates, event: None });
-        self.schedule(profile, until);
+        lost.iter().flat_map(over).collect()
+    }
+
+    /// Tells the hub for which shared counts it has to find a session.
+    pub(super) fn index(&self, plan: &Plan, session: &Arc<Session>, inner: &mut Inner, changed: bool) {
+        if inner.live.take_reshaped() || changed {
+            let shared = |slot: &ActionSlot| plan.action_plan(*slot).is_some_and(|action| action.def.has_total_caps());
+            let actions = inner.live.known().filter(shared).collect();
+            self.hub.index(session, inner, actions);
+        }
     }
 
     /// A delivery begins. Budgets that count deliveries hold a place for it until the log has it. The caller
@@ -239,33 +274,21 @@ impl Engine {
     }
 
     pub(super) fn queue(&self, inner: &mut Inner, op: PushOp, cause: Cause) {
-        let seq = inner.next_seq();
-        let names = |subs: &[compact_str::CompactString]| subs.iter().map(ToString::to_string).collect();
         self.stats.pushes.fetch_add(1, Ordering::Relaxed);
         m::actions_due(usize::from(matches!(op, PushOp::Enter { .. })));
-        inner.queue(match op {
-            PushOp::Enter { slot, subs, action, first } => {
-                PushFrame::Action { seq, subs: names(&subs), cause, action, slot, first }
-            }
-            // What an action says comes from traits, so that is why it says something else now.
-            PushOp::Update { slot, subs, action } => {
-                PushFrame::Action { seq, subs: names(&subs), cause: Cause::Trait, action, slot, first: false }
-            }
-            PushOp::Revoke { id, subs, delivery_id, reason, .. } => {
-                PushFrame::Revoked { seq, subs: names(&subs), action_id: id, delivery_id, reason }
-            }
-        });
+        inner.outbox.push(op, cause, Instant::now());
     }
 
     /// Says that frames were dropped, and what every subscription holds now.
     fn resync(&self, inner: &mut Inner, world: &World<'_>) {
         let subs: Vec<String> = inner.live.subscriptions().map(|s| s.sub.to_string()).collect();
-        let seq = inner.next_seq();
-        inner.queue(PushFrame::Resync { seq, subs: subs.clone() });
+        // What waited is in the snapshots.
+        let mut first = inner.outbox.take_waiting();
+        inner.queue(|seq| PushFrame::Resync { seq, subs: subs.clone() });
         for sub in subs {
             let actions = inner.live.holdings(&sub, world);
-            let seq = inner.next_seq();
-            inner.queue(PushFrame::Subscribed { seq, id: None, sub, actions, first: Vec::new() });
+            let first = std::mem::take(&mut first);
+            inner.queue(|seq| PushFrame::Subscribed { seq, id: None, sub, actions, first });
         }
     }
 }

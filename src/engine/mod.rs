@@ -14,6 +14,7 @@ mod checkpoint;
 mod dedupe;
 mod definitions;
 mod evaluate;
+mod fanout;
 mod history;
 mod identify;
 mod invalid;
@@ -66,9 +67,10 @@ pub struct Engine {
     journal: Journal,
     disk: Arc<storage::Store>,
     hub: Hub,
+    push_rate: u32,
     timers: Timers,
-    /// Total caps that closed or opened: their actions are decided again for every session.
-    fanout: SegQueue<evaluate::Fanout>,
+    /// What concerns many sessions, to be decided again for each.
+    fanout: fanout::Fanouts,
     dirty: SegQueue<Shared>,
     members: members::Members,
     analysis: analysis::Analysis,

@@ -37,6 +37,8 @@ pub struct Options {
     pub dedupe_keep: usize,
     /// How long a session can be resumed.
     pub resume_ttl: Duration,
+    /// Actions that a session is sent in a second; past that only the newest state of each. 0 for any number.
+    pub push_rate: u32,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             storage: storage::Options::default(),
             dedupe_keep: 1 << 20,
             resume_ttl: Duration::from_secs(120),
+            push_rate: 10,
         }
     }
 }
@@ -134,8 +137,9 @@ impl Engine {
             journal,
             disk,
             hub: Hub::new(options.resume_ttl),
+            push_rate: options.push_rate,
             timers: Timers::default(),
-            fanout: SegQueue::new(),
+            fanout: super::fanout::Fanouts::default(),
             dirty: SegQueue::new(),
             members,
             analysis: super::analysis::Analysis::default(),

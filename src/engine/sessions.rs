@@ -1,15 +1,16 @@
 //! Sessions: connect, resume, subscribe, change context, acknowledge.
 
 use super::api::{Caller, Hello, Identified, SubscribeInput};
-use super::evaluate::{PlanActions, ProfilePerson};
+use super::evaluate::{Decided, PlanActions, ProfilePerson};
 use super::track::{check_context, check_ids};
 use super::{Engine, mint};
+use crate::push::outbox::Unseen;
 use crate::push::session::Inner;
 use crate::push::{PushFrame, Session};
 use crate::wire::{Rejection, limits};
-use lodestone_state::action::push::{Candidates, Cause, Filter, Input, LiveSet, RevokeReason, Subscription, World};
+use lodestone_state::action::push::{Candidates, Cause, Filter, Input, LiveSet, Offered, RevokeReason, Subscription, World};
 use lodestone_state::event::Props;
-use lodestone_state::ids::{ActionSlot, ChannelSlot, ProfileId};
+use lodestone_state::ids::{ChannelSlot, ProfileId};
 use lodestone_state::machine::{Changes, ProfileFacts};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::Profile;
@@ -26,7 +27,7 @@ impl Engine {
         let plan = self.plan.load();
         let context = valid_context(&plan, caller, hello.context);
         let live = LiveSet::new(caller.channel, Some(context));
-        let mut inner = Inner::new(hello.user_id.into(), hello.is_anonymous, caller.grant.id, live);
+        let mut inner = Inner::new(hello.user_id.into(), hello.is_anonymous, caller.grant.id, live, self.push_rate);
         inner.context_raw = hello.context.map(Into::into);
         let session = self.hub.insert(caller.channel, inner);
         if let Some(shared) = self.store.find(hello.user_id) {
@@ -43,7 +44,8 @@ impl Engine {
     #[must_use]
     pub fn resume(&self, caller: &Caller, token: &str, last_seq: u64) -> Option<Arc<Session>> {
         let session = self.hub.take_over(token, caller.grant.id, last_seq, self.clock.now())?;
-        session.lock().seen(last_seq);
+        // What it says that it has was delivered, whether it came to say so before or not.
+        self.seen(&session, last_seq);
         Some(session)
     }
 
@@ -94,25 +96,67 @@ impl Engine {
             let world =
                 World { actions: &actions, person: &person, totals: &self.totals, now: self.clock.now().max(profile.core.clock) };
             let mut inner = session.lock();
+            // Begun anew: what waits for the old one is not sent.
+            inner.outbox.forget(input.sub);
             let offered = inner
                 .live
                 .subscribe(subscription, &world, &mut mint)
                 .map_err(|e| Rejection::invalid_frame("sub", e.to_string()))?;
-            let first = offered.iter().filter(|o| o.first).map(|o| (o.slot, o.action.delivery_id)).collect();
-            let seq = inner.next_seq();
+            for offer in offered.iter().filter(|offer| offer.first) {
+                self.delivery_begins(plan, profile.core.id, caller.channel, offer.slot, offer.action.delivery_id);
+            }
+            // A delivery whose own frame still waits for its turn begins with this one.
+            let begins = |o: &&Offered| o.first || inner.outbox.claim_first(o.slot);
+            let first = offered.iter().filter(begins).map(|o| (o.slot, o.action.delivery_id)).collect();
             let actions = offered.into_iter().map(|o| o.action).collect();
-            inner.queue(PushFrame::Subscribed { seq, id: Some(id.into()), sub: input.sub.into(), actions, first });
+            let (id, sub) = (Some(id.into()), input.sub.into());
+            inner.queue(|seq| PushFrame::Subscribed { seq, id, sub, actions, first });
+            let lost = inner.outbox.take_lost();
+            self.index(plan, session, &mut inner, false);
             let until = inner.live.deadline();
             drop(inner);
             session.wake();
-            self.schedule(profile, until);
+            let freed = self.give_back(profile.core.id, &lost);
+            self.settle(plan, profile, Decided { until, freed });
             Ok(())
         })
     }
 
     /// Ends a subscription. What it held is not revoked: the client asked for no more.
-    pub fn unsubscribe(&self, session: &Session, sub: &str) {
-        session.lock().live.unsubscribe(sub, self.clock.now());
+    pub fn unsubscribe(&self, session: &Arc<Session>, sub: &str) {
+        let (user_id, lost) = {
+            let mut inner = session.lock();
+            inner.live.unsubscribe(sub, self.clock.now());
+            inner.outbox.forget(sub);
+            (inner.user_id.clone(), inner.outbox.take_lost())
+        };
+        self.release(&user_id, &lost);
+    }
+
+    /// Deliveries to a person will never be recorded: their places in budgets are others' now.
+    fn release(&self, user_id: &str, lost: &[Unseen]) {
+        let Some(shared) = self.store.find(user_id).filter(|_| !lost.is_empty()) else { return };
+        let mut profile = shared.lock();
+        let plan = self.plan.load();
+        let freed = self.give_back(profile.core.id, lost);
+        if profile.gone.is_none() {
+            self.bring_along(&plan, &shared, &mut profile);
+            self.settle(&plan, &mut profile, Decided { freed, ..Decided::default() });
+        }
+    }
+
+    /// Forgets sessions that nobody resumed in time. What was pushed to them and never acknowledged was
+    /// not delivered. Returns how many.
+    pub fn expire_sessions(&self) -> usize {
+        let old = self.hub.expire(self.clock.now());
+        for session in &old {
+            let (user_id, lost) = {
+                let mut inner = session.lock();
+                (inner.user_id.clone(), inner.outbox.give_up())
+            };
+            self.release(&user_id, &lost);
+        }
+        old.len()
     }
 
     /// Replaces the connection context and decides again what its conditions touch.
@@ -128,31 +172,32 @@ impl Engine {
             inner.context_raw = context.map(Into::into);
             inner.live.set_context(Some(props));
         }
-        let Some(shared) = self.store.find(&user_id) else { return Ok(()) };
-        let mut profile = shared.lock();
-        let plan = self.plan.load();
-        self.bring_along(&plan, &shared, &mut profile);
-        let candidates = Candidates::These(plan.context_touch(caller.channel));
-        let until = self.decide(&plan, &profile, session, &Input { cause: Cause::Context, candidates, event: None });
-        self.schedule(&mut profile, until);
-        Ok(())
+        loop {
+            let Some(shared) = self.store.find(&user_id) else { return Ok(()) };
+            let mut profile = shared.lock();
+            if profile.gone.is_some() {
+                continue;
+            }
+            let plan = self.plan.load();
+            self.bring_along(&plan, &shared, &mut profile);
+            let candidates = Candidates::These(plan.context_touch(caller.channel));
+            let input = Input { cause: Cause::Context, candidates, event: None };
+            let mut decided = Decided::default();
+            self.decide(&plan, &profile, session, &input, &mut decided);
+            self.settle(&plan, &mut profile, decided);
+            return Ok(());
+        }
     }
 
     /// The client has every frame up to `seq`: deliveries that begin with one of them are recorded.
     pub fn seen(&self, session: &Arc<Session>, seq: u64) {
-        let (user_id, frames) = {
+        let (user_id, newly) = {
             let mut inner = session.lock();
-            (inner.user_id.clone(), inner.seen(seq))
+            (inner.user_id.clone(), inner.outbox.seen(seq))
         };
-        for frame in frames {
-            let deliveries: Vec<(ActionSlot, u128)> = match frame {
-                PushFrame::Action { slot, first: true, ref action, .. } => vec![(slot, action.delivery_id)],
-                PushFrame::Subscribed { first, .. } => first,
-                _ => continue,
-            };
-            for (action, delivery) in deliveries {
-                self.record_delivered(session.channel(), &user_id, action, delivery, None);
-            }
+        for Unseen { action, delivery, of, .. } in newly {
+            let user_id = of.as_ref().map_or(&user_id, |(_, user_id)| user_id);
+            self.record_delivered(session.channel(), user_id, action, delivery, None);
         }
     }
 
@@ -184,10 +229,13 @@ impl Engine {
         let before = session.lock().profile;
         self.hub.bind(&session, identified.profile);
         let mut inner = session.lock();
+        if let Some(before) = before.filter(|before| *before != identified.profile) {
+            let user_id = inner.user_id.clone();
+            inner.outbox.disown(before, &user_id);
+        }
         inner.user_id.clone_from(&identified.user_id);
         inner.is_anonymous = identified.is_anonymous;
-        let seq = inner.next_seq();
-        inner.queue(PushFrame::Identified {
+        inner.queue(|seq| PushFrame::Identified {
             seq,
             id: frame_id.map(Into::into),
             user_id: identified.user_id.clone(),
@@ -202,13 +250,13 @@ impl Engine {
         let mut profile = shared.lock();
         let plan = self.plan.load();
         self.bring_along(&plan, &shared, &mut profile);
-        let other_person = before.is_some_and(|before| !same_person(&profile, before));
-        if other_person {
-            self.revoke_all(&session, RevokeReason::IdentityChanged);
+        if let Some(before) = before.filter(|before| !same_person(&profile, *before)) {
+            self.revoke_all(&session, before, RevokeReason::IdentityChanged);
         }
         let input = Input { cause: Cause::Identity, candidates: Candidates::All, event: None };
-        let until = self.decide(&plan, &profile, &session, &input);
-        self.schedule(&mut profile, until);
+        let mut decided = Decided::default();
+        self.decide(&plan, &profile, &session, &input, &mut decided);
+        self.settle(&plan, &mut profile, decided);
     }
 
     /// Sessions of absorbed profiles, other than the one that asked, learn whom they act for now.
@@ -220,9 +268,8 @@ impl Engine {
             let mut inner = session.lock();
             let is_anonymous = !leader.core.identities.iter().any(|i| i.user_id == inner.user_id && !i.is_anonymous);
             inner.is_anonymous = is_anonymous;
-            let seq = inner.next_seq();
             let user_id = inner.user_id.clone();
-            inner.queue(PushFrame::Identified {
+            inner.queue(|seq| PushFrame::Identified {
                 seq,
                 id: None,
                 user_id,
@@ -236,12 +283,17 @@ impl Engine {
         }
     }
 
-    fn revoke_all(&self, session: &Session, reason: RevokeReason) {
+    /// Takes back everything that the session held as somebody else.
+    fn revoke_all(&self, session: &Session, before: ProfileId, reason: RevokeReason) {
         let mut inner = session.lock();
         let ops = inner.live.revoke_all(reason, self.clock.now());
         for op in ops {
             self.queue(&mut inner, op, Cause::Identity);
         }
+        let lost = inner.outbox.take_lost();
+        drop(inner);
+        // Whoever waits for these places on another socket of that person is told when next decided for.
+        self.give_back(before, &lost);
     }
 }
 

@@ -1,7 +1,6 @@
-//! What happens with no event arriving: timers, total caps that close or open, definitions that changed.
+//! What happens with no event arriving: deadlines that come due.
 
 use super::Engine;
-use super::evaluate::Fanout;
 use crate::telemetry::metrics as m;
 use lodestone_state::ids::{Millis, ProfileId};
 use lodestone_state::machine::{self, Changes};
@@ -18,9 +17,6 @@ impl Engine {
     pub fn run_timers(&self) {
         let mut due = Vec::with_capacity(WAVE);
         while self.timers.wait(self.clock.now()) {
-            while let Some(fanout) = self.fanout.pop() {
-                self.carry_out(fanout);
-            }
             self.fire_due(&mut due);
         }
     }
@@ -112,35 +108,25 @@ impl Engine {
         }
     }
 
-    /// Decides actions again for sessions other than the one whose input changed a shared fact.
-    fn carry_out(&self, fanout: Fanout) {
-        for (id, session) in self.hub.sessions() {
-            let Some(shared) = self.store.get(id) else { continue };
-            let mut profile = shared.lock();
-            let plan = self.plan.load();
-            // Folded under older definitions: decided when the sweep has folded it, never by half.
-            if profile.core.generation == plan.generation {
-                self.decide_again(&plan, &mut profile, &session, &fanout);
-            }
-        }
-    }
-
-    /// Ends the timer thread and refuses new writes.
+    /// Ends the background threads and refuses new writes.
     pub fn stop_background(&self) {
         self.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         self.timers.stop();
+        self.fanout.stop();
     }
 }
 
-/// Spawns the timer thread and the checkpointer of an engine.
+/// Spawns the timer thread, the fan-out thread and the checkpointer of an engine.
 pub fn spawn_background(engine: &Arc<Engine>, checkpoint_every: std::time::Duration) -> Vec<std::thread::JoinHandle<()>> {
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new().name(name.into()).spawn(work).expect("a thread can be started")
     };
     let timers = engine.clone();
+    let fanout = engine.clone();
     let checkpoints = engine.clone();
     vec![
         spawn("timers", Box::new(move || timers.run_timers())),
+        spawn("fanout", Box::new(move || fanout.run_fanout())),
         spawn("checkpoints", Box::new(move || checkpoints.run_checkpoints(checkpoint_every))),
     ]
 }

@@ -1,14 +1,13 @@
 //! The engine, as one connection sees it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use lodestone_state::ids::Millis;
 use lodestone_state::plan::{Plan, TokenGrant, TokenKind};
 
 use super::Shared;
 use crate::engine::api::{self, ActInput, Acted, Caller, Identified, IdentifyInput, Stored, SubscribeInput, TrackInput};
-use crate::push::session::Holder;
+use crate::push::session::{Drained, Holder};
 use crate::push::{PushFrame, Session};
 use crate::session::{Opened, Upstream};
 use crate::telemetry::metrics as m;
@@ -58,9 +57,10 @@ impl EngineUpstream {
         self.open.as_ref().is_some_and(|held| held.holder.is_replaced())
     }
 
-    /// What the engine has to say of its own accord, and since when the oldest of it waits.
-    pub(super) fn drain(&self, out: &mut Vec<PushFrame>) -> Option<Instant> {
-        self.open.as_ref().and_then(|held| held.session.drain(&held.holder, out))
+    /// What the engine has to say of its own accord, since when the oldest of it waits, and when there may
+    /// be more.
+    pub(super) fn drain(&self, out: &mut Vec<PushFrame>) -> Drained {
+        self.open.as_ref().map(|held| held.session.drain(&held.holder, out)).unwrap_or_default()
     }
 
     /// Looks again whether the token is good, if the definitions changed since.

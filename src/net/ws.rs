@@ -120,6 +120,7 @@ async fn run(socket: Socket, shared: Arc<Shared>) {
         durable: shared.engine.durable(),
         control: shared.control.clone(),
         pushed: Vec::new(),
+        push_due: None,
         socket,
         shared,
     };
@@ -146,6 +147,8 @@ struct Task {
     control: tokio::sync::watch::Receiver<Control>,
     /// Reused between turns.
     pushed: Vec<PushFrame>,
+    /// When actions that wait for their turn may leave.
+    push_due: Option<std::time::Instant>,
     socket: Socket,
     shared: Arc<Shared>,
 }
@@ -175,6 +178,11 @@ impl Task {
             let mut deadline = self.connection.deadline();
             if held_back {
                 deadline = deadline.min(self.shared.micros().plus_ms(PRESSURE_CHECK_MS));
+            }
+            if let Some(due) = self.push_due.filter(|_| !full) {
+                let wait = due.saturating_duration_since(std::time::Instant::now());
+                // Rounded up: a millisecond too early would be a turn for nothing.
+                deadline = deadline.min(self.shared.micros().plus_ms(u64::try_from(wait.as_millis()).unwrap_or(0) + 1));
             }
             if deadline < armed || sleep.is_elapsed() {
                 armed = deadline;
@@ -267,9 +275,11 @@ impl Task {
         if self.upstream.is_replaced() {
             self.connection.close(Close::Replaced);
         } else if !self.socket.is_full() {
-            if let Some(queued_at) = self.upstream.drain(&mut self.pushed) {
+            let drained = self.upstream.drain(&mut self.pushed);
+            if let Some(queued_at) = drained.queued_at {
                 m::push_latency(queued_at.elapsed());
             }
+            self.push_due = drained.due;
             for push in self.pushed.drain(..) {
                 m::pushed(kind_of(&push));
                 self.connection.on_push(push);

@@ -2,10 +2,11 @@
 //!
 //! The hub's maps are looked up under a profile's lock but never hold one.
 
+use super::index::Holders;
 use super::session::{Inner, Session, new_resume_token};
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
-use lodestone_state::ids::{ChannelSlot, DefId, Millis, ProfileId};
+use lodestone_state::ids::{ActionSlot, ChannelSlot, DefId, Millis, ProfileId};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,6 +20,7 @@ pub struct Hub {
     sessions: DashMap<u64, Arc<Session>, RandomState>,
     by_profile: DashMap<ProfileId, Sessions, RandomState>,
     by_token: DashMap<String, u64, RandomState>,
+    holders: Holders,
     connected: AtomicUsize,
     next: AtomicU64,
     resume_ttl: Duration,
@@ -33,6 +35,7 @@ impl Hub {
             sessions: DashMap::with_hasher_and_shard_amount(RandomState::default(), shards),
             by_profile: DashMap::with_hasher_and_shard_amount(RandomState::default(), shards),
             by_token: DashMap::with_hasher_and_shard_amount(RandomState::default(), shards),
+            holders: Holders::new(),
             connected: AtomicUsize::new(0),
             next: AtomicU64::new(1),
             resume_ttl,
@@ -76,7 +79,7 @@ impl Hub {
         let expired =
             inner.left_at.is_some_and(|left| now.0 - left.0 > i64::try_from(self.resume_ttl.as_millis()).unwrap_or(i64::MAX));
         // A token works once: of two connections that bring it, one finds it changed.
-        if inner.resume_token != token || inner.token_id != token_id || expired || !inner.replay(last_seq) {
+        if inner.resume_token != token || inner.token_id != token_id || expired || !inner.outbox.replay(last_seq) {
             return None;
         }
         let fresh = new_resume_token();
@@ -86,6 +89,7 @@ impl Hub {
         if inner.left_at.take().is_some() {
             self.connected.fetch_add(1, Ordering::Relaxed);
         }
+        inner.outbox.connected(true);
         // Under the lock, so that the old holder cannot take what was queued for the new one.
         inner.take_holder().replace();
         drop(inner);
@@ -146,12 +150,34 @@ impl Hub {
         let mut inner = session.lock();
         if inner.left_at.is_none() {
             inner.left_at = Some(now);
+            inner.outbox.connected(false);
             self.connected.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Forgets sessions that nobody resumed in time. Returns how many.
-    pub fn expire(&self, now: Millis) -> usize {
+    /// Keeps `actions`, sorted, as those for which [`Hub::holders`] finds this session. The caller holds
+    /// the lock behind `inner`.
+    pub(crate) fn index(&self, session: &Arc<Session>, inner: &mut Inner, actions: SmallVec<[ActionSlot; 2]>) {
+        if inner.gone {
+            return;
+        }
+        for action in actions.iter().filter(|action| !inner.indexed.contains(action)) {
+            self.holders.add(*action, session);
+        }
+        for action in inner.indexed.iter().filter(|action| !actions.contains(action)) {
+            self.holders.remove(*action, session.id());
+        }
+        inner.indexed = actions;
+    }
+
+    /// The sessions that hold an action, or may come to by themselves, of those that are indexed.
+    #[must_use]
+    pub fn holders(&self, action: ActionSlot) -> Vec<Arc<Session>> {
+        self.holders.of(action)
+    }
+
+    /// Forgets sessions that nobody resumed in time, and gives them.
+    pub fn expire(&self, now: Millis) -> Vec<Arc<Session>> {
         let ttl = i64::try_from(self.resume_ttl.as_millis()).unwrap_or(i64::MAX);
         let old: Vec<Arc<Session>> = self
             .sessions
@@ -161,7 +187,9 @@ impl Hub {
             .collect();
         for session in &old {
             let (profile, token) = {
-                let inner = session.lock();
+                let mut inner = session.lock();
+                self.index(session, &mut inner, SmallVec::new());
+                inner.gone = true;
                 (inner.profile, inner.resume_token.clone())
             };
             if let Some(profile) = profile {
@@ -170,12 +198,12 @@ impl Hub {
             self.by_token.remove(&token);
             self.sessions.remove(&session.id());
         }
-        old.len()
+        old
     }
 
-    /// Every session that has a profile, with it.
+    /// The sessions that `wanted` wants.
     #[must_use]
-    pub fn sessions(&self) -> Vec<(ProfileId, Arc<Session>)> {
-        self.sessions.iter().filter_map(|s| Some((s.lock().profile?, s.value().clone()))).collect()
+    pub fn sessions(&self, wanted: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
+        self.sessions.iter().filter(|s| wanted(s)).map(|s| s.value().clone()).collect()
     }
 }

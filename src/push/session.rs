@@ -1,19 +1,15 @@
 //! One session: what it acts for, what it subscribed to, what waits to be sent.
 
 use super::PushFrame;
+use super::outbox::Outbox;
 use lodestone_state::action::push::LiveSet;
-use lodestone_state::ids::{ChannelSlot, DefId, Millis, ProfileId};
+use lodestone_state::ids::{ActionSlot, ChannelSlot, DefId, Millis, ProfileId};
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::Notify;
-
-/// Frames queued for one session; on overflow pending actions are dropped and the session is resynced.
-pub const OUTBOX_MAX: usize = 256;
-/// Sequenced frames kept for a resume.
-pub const RING_MAX: usize = 256;
 
 /// A connected (or resumable) session. Lock order: profile → session.
 pub struct Session {
@@ -40,6 +36,15 @@ impl Holder {
     }
 }
 
+/// What a connection learns when it takes what is to be sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Drained {
+    /// When the oldest of it was ready, if that was for this connection.
+    pub queued_at: Option<Instant>,
+    /// When to look again: more may leave then.
+    pub due: Option<Instant>,
+}
+
 /// What changes about a session, under its own mutex.
 pub struct Inner {
     /// The profile, once the session's identity has one.
@@ -58,14 +63,13 @@ pub struct Inner {
     pub resume_token: String,
     /// Since when nobody holds it; `None` while connected.
     pub left_at: Option<Millis>,
+    /// What waits to be sent.
+    pub outbox: Outbox,
     holder: Arc<Holder>,
-    outbox: VecDeque<PushFrame>,
-    /// Since when something waits, for the metrics; none for what waited for a reconnect.
-    queued_at: Option<Instant>,
-    ring: VecDeque<PushFrame>,
-    seq: u64,
-    seen: u64,
-    resync: bool,
+    /// Actions for which the hub finds this session, sorted.
+    pub(super) indexed: SmallVec<[ActionSlot; 2]>,
+    /// Nobody can resume it any more.
+    pub(super) gone: bool,
 }
 
 impl Session {
@@ -117,15 +121,15 @@ impl Session {
         self.notify.notified().await;
     }
 
-    /// Moves everything queued to `out`, unless another connection than `holder`'s has the session now.
-    /// Gives when the oldest of it was queued, if that was for this connection.
-    pub fn drain(&self, holder: &Holder, out: &mut Vec<PushFrame>) -> Option<Instant> {
+    /// Moves everything that may leave now to `out`, unless another connection than `holder`'s has the
+    /// session now.
+    pub fn drain(&self, holder: &Holder, out: &mut Vec<PushFrame>) -> Drained {
         let mut inner = self.inner.lock();
         if holder.is_replaced() {
-            return None;
+            return Drained::default();
         }
-        out.extend(inner.outbox.drain(..));
-        inner.queued_at.take()
+        let queued_at = inner.outbox.drain(Instant::now(), out);
+        Drained { queued_at, due: inner.outbox.due() }
     }
 
     /// Whether something is queued.
@@ -158,9 +162,9 @@ impl Session {
 }
 
 impl Inner {
-    /// A fresh session's state.
+    /// A fresh session's state. `push_rate` is how many actions may leave in a second; 0 for any number.
     #[must_use]
-    pub fn new(user_id: String, is_anonymous: bool, token_id: DefId, live: LiveSet) -> Self {
+    pub fn new(user_id: String, is_anonymous: bool, token_id: DefId, live: LiveSet, push_rate: u32) -> Self {
         Self {
             profile: None,
             user_id,
@@ -170,72 +174,21 @@ impl Inner {
             token_id,
             resume_token: new_resume_token(),
             left_at: None,
+            outbox: Outbox::new(push_rate, Instant::now()),
             holder: Arc::default(),
-            outbox: VecDeque::new(),
-            queued_at: None,
-            ring: VecDeque::new(),
-            seq: 0,
-            seen: 0,
-            resync: false,
+            indexed: SmallVec::new(),
+            gone: false,
         }
     }
 
-    /// The next session sequence number.
-    pub fn next_seq(&mut self) -> u64 {
-        self.seq += 1;
-        self.seq
-    }
-
-    /// The newest sequence number given out.
-    #[must_use]
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-
-    /// Queues a sequenced frame, and keeps it for a resume. A full outbox sheds its actions; the caller
-    /// asks [`Inner::take_resync`] and sends fresh snapshots.
-    pub fn queue(&mut self, frame: PushFrame) {
-        if self.ring.len() == RING_MAX {
-            self.ring.pop_front();
-        }
-        self.ring.push_back(frame.clone());
-        if self.outbox.len() >= OUTBOX_MAX && matches!(frame, PushFrame::Action { .. } | PushFrame::Revoked { .. }) {
-            self.outbox.retain(|f| !matches!(f, PushFrame::Action { .. } | PushFrame::Revoked { .. }));
-            self.resync = true;
-            return;
-        }
-        if self.outbox.is_empty() && self.left_at.is_none() {
-            self.queued_at = Some(Instant::now());
-        }
-        self.outbox.push_back(frame);
+    /// Queues a frame that answers somebody or tells of an identity, with the next sequence number.
+    pub fn queue(&mut self, frame: impl FnOnce(u64) -> PushFrame) {
+        self.outbox.queue(frame, Instant::now());
     }
 
     /// Gives the hold to the next connection; the present one gets to know.
     pub(super) fn take_holder(&mut self) -> Arc<Holder> {
         std::mem::take(&mut self.holder)
-    }
-
-    /// Whether actions were shed since the last time this was asked.
-    pub fn take_resync(&mut self) -> bool {
-        std::mem::take(&mut self.resync)
-    }
-
-    /// Notes that the client has everything up to `seq`; gives the frames that this newly covers.
-    pub fn seen(&mut self, seq: u64) -> Vec<PushFrame> {
-        let from = self.seen;
-        self.seen = self.seen.max(seq.min(self.seq));
-        let upto = self.seen;
-        self.ring.iter().filter(|f| (from + 1..=upto).contains(&f.seq())).cloned().collect()
-    }
-
-    /// Queues again everything after `last_seq`. False when some of that is not kept any more.
-    pub fn replay(&mut self, last_seq: u64) -> bool {
-        if last_seq > self.seq || self.seq - last_seq > self.ring.len() as u64 {
-            return false;
-        }
-        self.outbox = self.ring.iter().filter(|f| f.seq() > last_seq).cloned().collect();
-        self.queued_at = None;
-        true
     }
 }
 

@@ -36,6 +36,8 @@ pub struct LiveSet {
     pub(super) held: BTreeMap<ActionSlot, Held>,
     /// Deliveries that ended not long ago: action, delivery, when.
     pub(super) ended: VecDeque<(ActionSlot, u128, Millis)>,
+    /// Something came into `held`, or left it, since that was last asked.
+    pub(super) reshaped: bool,
 }
 
 /// What is known of one action. `live` and `closed` are disjoint parts of `due`.
@@ -62,7 +64,7 @@ impl LiveSet {
     #[must_use]
     pub fn new(channel: ChannelSlot, context: Option<Props>) -> Self {
         let subs = std::array::from_fn(|_| None);
-        Self { channel, context, subs, held: BTreeMap::new(), ended: VecDeque::new() }
+        Self { channel, context, subs, held: BTreeMap::new(), ended: VecDeque::new(), reshaped: false }
     }
 
     /// The channel.
@@ -106,6 +108,16 @@ impl LiveSet {
     #[must_use]
     pub fn ripe(&self, now: Millis) -> Vec<ActionSlot> {
         self.held.iter().filter(|(_, held)| held.until <= now).map(|(slot, _)| *slot).collect()
+    }
+
+    /// Every action that the set knows something of: who can be touched by what changes about it.
+    pub fn known(&self) -> impl Iterator<Item = ActionSlot> {
+        self.held.keys().copied()
+    }
+
+    /// Whether [`LiveSet::known`] may tell of others than when this was last asked.
+    pub fn take_reshaped(&mut self) -> bool {
+        std::mem::take(&mut self.reshaped)
     }
 
     /// The delivery of an action, if it stands: live or answered, and still due.
@@ -196,6 +208,7 @@ impl LiveSet {
     /// Takes everything back, best first.
     pub fn revoke_all(&mut self, reason: RevokeReason, now: Millis) -> Vec<PushOp> {
         let held = std::mem::take(&mut self.held);
+        self.reshaped |= !held.is_empty();
         let mut live: Vec<_> = held.into_iter().filter(|(_, held)| held.live != 0).collect();
         live.sort_by_key(|(_, held)| held.rank);
         let mut ops = Vec::new();
@@ -297,7 +310,9 @@ impl LiveSet {
     }
 
     pub(super) fn tidy(&mut self) {
+        let before = self.held.len();
         self.held.retain(|_, held| held.due | held.live | held.closed != 0 || held.until != Millis::MAX);
+        self.reshaped |= self.held.len() != before;
     }
 }
 

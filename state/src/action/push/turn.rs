@@ -84,6 +84,7 @@ impl LiveSet {
             let held = match (self.held.get_mut(&slot), &action) {
                 (Some(held), _) => held,
                 (None, Some(action)) if verdict.due != 0 || verdict.until != Millis::MAX => {
+                    self.reshaped = true;
                     self.held.entry(slot).or_insert_with(|| Held::new(action))
                 }
                 (None, _) => continue,
