@@ -3,7 +3,7 @@
 //! * [`listener`]: accepts, serves HTTP/1.1, stops in order.
 //! * [`ws`]: the task of one WebSocket; [`upstream`] is its way to the engine, [`socket`] its bytes.
 //! * [`ingest`]: `/v1` over HTTP, in the Attractify dialect; [`dialect`] says whose request it is.
-//! * [`api`]: `/api/v1`, the read side and the catalog; [`problem`] its errors.
+//! * [`api`]: `/api/v1`, the read side, the definitions and the catalog; [`problem`] its errors.
 //! * [`health`]: probes, metrics and numbers for the status page; [`pages`]: the embedded web files.
 
 mod api;
