@@ -35,7 +35,7 @@ pub(super) fn feed(
         let mut state = take(profile, slot);
         let facts = ProfileFacts { plan, profile, event: Some(occurrence), context: None };
         let fed = rule.def.feed(&mut state, moment, occurrence, &facts, now, folding);
-        rule.def.schedule(&mut state, now);
+        rule.def.schedule(&mut state, holding(&profile.core.set_by, slot), now);
         put(profile, slot, state);
         if fed.needs_history {
             dry.rules.push(slot);
@@ -50,14 +50,15 @@ pub(super) fn feed(
 /// Lets the rules change that do so by themselves at `due`.
 pub(super) fn step(plan: &Plan, profile: &mut Profile, due: Millis, dry: &mut Dry) -> Touched {
     let mut touched = Touched::new();
-    for (slot, state) in profile.core.rules.iter_mut().filter(|(_, state)| state.deadline <= due) {
+    let core = &mut profile.core;
+    for (slot, state) in core.rules.iter_mut().filter(|(_, state)| state.deadline <= due) {
         let slot = RuleSlot(slot);
         let Some(rule) = plan.rule_plan(slot) else {
             state.deadline = Millis::MAX;
             continue;
         };
         let advanced = rule.def.advance(state, due);
-        rule.def.schedule(state, due);
+        rule.def.schedule(state, holding(&core.set_by, slot), due);
         if advanced.needs_history {
             dry.rules.push(slot);
             state.deadline = Millis::MAX;
@@ -77,8 +78,9 @@ pub(super) fn look(plan: &Plan, profile: &mut Profile, touched: &[RuleSlot], now
         if !rule.def.holds(value.as_ref(), now) {
             state.hush = None;
         }
-        rule.def.schedule(&mut state, now);
-        let due = rule.def.due(&state, value.as_ref(), now).is_some();
+        let holding = holding(&profile.core.set_by, slot);
+        rule.def.schedule(&mut state, holding, now);
+        let due = rule.def.due(&state, value.as_ref(), holding, now).is_some();
         if due {
             out.rule(slot);
         }
@@ -94,13 +96,12 @@ pub(super) fn look(plan: &Plan, profile: &mut Profile, touched: &[RuleSlot], now
 #[must_use]
 pub fn due(plan: &Plan, profile: &Profile, slot: RuleSlot) -> Option<Due> {
     let Some(rule) = plan.rule_plan(slot) else {
-        let holds = plan.purges(slot) && profile.core.set_by.iter().any(|(_, by)| *by == slot);
-        return holds.then_some(Due::Purge);
+        return (plan.purges(slot) && holding(&profile.core.set_by, slot)).then_some(Due::Purge);
     };
     let nothing = RuleState::default();
     let state = profile.core.rules.get(slot.0).unwrap_or(&nothing);
     let now = profile.core.clock;
-    rule.def.due(state, metric(plan, profile, slot).as_ref(), now)
+    rule.def.due(state, metric(plan, profile, slot).as_ref(), holding(&profile.core.set_by, slot), now)
 }
 
 /// The value of a rule's metric as of the profile's clock; `None` when absent.
@@ -139,14 +140,6 @@ pub(super) fn purges(plan: &Plan, profile: &Profile, out: &mut Changes) {
 /// Notes what an entry of a rule says. Returns the custom traits as they are now, if that changed them.
 pub(super) fn mark(plan: &Plan, profile: &mut Profile, entry: &Entry, fired: &Fired, folding: bool) -> Option<Props> {
     let slot = fired.rule;
-    if let Some(rule) = plan.rule_plan(slot) {
-        let mut state = take(profile, slot);
-        rule.def.mark(&mut state, entry.moment.t, fired);
-        if !folding {
-            rule.def.schedule(&mut state, profile.core.clock);
-        }
-        put(profile, slot, state);
-    }
     let core = &mut profile.core;
     let mut custom: Option<Props> = None;
     for (path, value) in &fired.attributes {
@@ -162,7 +155,20 @@ pub(super) fn mark(plan: &Plan, profile: &mut Profile, entry: &Entry, fired: &Fi
             });
         }
     }
+    if let Some(rule) = plan.rule_plan(slot) {
+        let mut state = take(profile, slot);
+        rule.def.mark(&mut state, entry.moment.t, fired);
+        if !folding {
+            rule.def.schedule(&mut state, holding(&profile.core.set_by, slot), profile.core.clock);
+        }
+        put(profile, slot, state);
+    }
     custom
+}
+
+/// Whether an attribute that the rule set last is there.
+fn holding(set_by: &[(PathRef, RuleSlot)], slot: RuleSlot) -> bool {
+    set_by.iter().any(|(_, by)| *by == slot)
 }
 
 /// Which custom traits are still a rule's after an identify made them `new`: those that it left alone.

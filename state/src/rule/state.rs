@@ -39,8 +39,6 @@ pub struct Marks {
     pub multiple: i64,
     /// Fired, and not seen below since.
     pub open: bool,
-    /// Its attributes are set, and not taken back since.
-    pub holding: bool,
 }
 
 /// Why a rule is due though no input brought that about.
@@ -152,12 +150,13 @@ impl RuleDef {
         }
     }
 
-    /// What has to happen at `now`, given the metric's value. `state` has been advanced to `now`.
+    /// What has to happen at `now`, given the metric's value and whether an attribute that the rule set is
+    /// there (`holding`). `state` has been advanced to `now`.
     #[must_use]
-    pub fn due(&self, state: &RuleState, value: Option<&Value>, now: Millis) -> Option<Due> {
+    pub fn due(&self, state: &RuleState, value: Option<&Value>, holding: bool, now: Millis) -> Option<Due> {
         let marks = &state.marks;
         if !self.holds(value, now) {
-            let attributes = marks.holding && self.on_unmet == OnUnmet::Clear;
+            let attributes = holding && self.on_unmet == OnUnmet::Clear;
             return (attributes || marks.open && self.rearms()).then_some(Due::Clear { attributes });
         }
         let fires = match &self.fire {
@@ -203,7 +202,6 @@ impl RuleDef {
         state.hush = None;
         if fired.what == Firing::Cleared {
             marks.open = false;
-            marks.holding &= fired.attributes.is_empty();
             return;
         }
         let so_far = if marks.last.is_some_and(|last| last >= self.from(t)) { marks.multiple } else { 0 };
@@ -213,21 +211,20 @@ impl RuleDef {
         if fired.what != Firing::Quiet {
             marks.fires = marks.fires.saturating_add(1);
             marks.fired_at = marks.last;
-            marks.holding |= !fired.attributes.is_empty();
         }
     }
 
-    /// Sets when the rule has to be looked at next, as of `now`.
-    pub fn schedule(&self, state: &mut RuleState, now: Millis) {
+    /// Sets when the rule has to be looked at next, as of `now`; `holding`: an attribute that it set is there.
+    pub fn schedule(&self, state: &mut RuleState, holding: bool, now: Millis) {
         let tally = match (&self.metric, &state.tally) {
             (Metric::Events(def), Some(tally)) => def.deadline(tally),
             _ => Millis::MAX,
         };
-        state.deadline = tally.min(self.turn(state, now));
+        state.deadline = tally.min(self.turn(state, holding, now));
     }
 
     /// When the rule's period begins or ends next, if that can make it due.
-    fn turn(&self, state: &RuleState, now: Millis) -> Millis {
+    fn turn(&self, state: &RuleState, holding: bool, now: Millis) -> Millis {
         let marks = &state.marks;
         let (from, to) = self.period.span(&self.zone, now);
         match (&self.metric, self.period) {
@@ -243,7 +240,7 @@ impl RuleDef {
                 let due = if self.holds(default.as_ref(), to) {
                     self.fire != Fire::Once || marks.last.is_none()
                 } else {
-                    marks.holding && self.on_unmet == OnUnmet::Clear || marks.open && self.rearms()
+                    holding && self.on_unmet == OnUnmet::Clear || marks.open && self.rearms()
                 };
                 if due { to } else { Millis::MAX }
             }
