@@ -294,7 +294,7 @@ fn shop() -> Value {
         json!({"name": format!("t{n}"), "key": format!("t{n}"), "type": kind, "eventId": "Event 0", "conditions": [], "properties": properties})
     };
     let funnel = |n: usize| {
-        let days = (n % 2 == 0).then_some(1 + n as u32);
+        let days = (n.is_multiple_of(2)).then_some(1 + n as u32);
         json!({"name": format!("f{n}"), "key": format!("f{n}"), "description": "", "includeAnonymous": true, "type": "funnel",
             "events": [step("a", None, 0, days), step("b", Some("a"), 1, days), step("c", Some("b"), 2, None)], "traits": []})
     };

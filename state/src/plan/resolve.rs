@@ -184,7 +184,8 @@ impl Resolve for Names<'_> {
         // What else the structure requires is not this value's business.
         let checked = newest.schema.check(&document.to_string(), zone, UnknownKeys::Strict);
         let name = segments.join(".");
-        let here = |error: &&FieldError| error.path.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['));
+        let here =
+            |error: &&FieldError| error.path.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['));
         if let Some(error) = checked.errors.iter().find(here) {
             return Err(error.message.clone());
         }

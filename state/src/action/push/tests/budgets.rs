@@ -103,7 +103,7 @@ impl Person {
         let now = self.stage.now;
         let (mine, rest) = self.unseen.drain(..).partition(|(of, ..)| *of == session);
         self.unseen = rest;
-        for (_, action, delivery) in Vec::<(usize, u32, u128)>::from(mine) {
+        for (_, action, delivery) in mine {
             let (def, spent, governed) = &mut self.stage.person.budgets[0];
             if governed.contains(&action) {
                 def.spend(spent, &delivered(action, delivery), now);
