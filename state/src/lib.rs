@@ -12,6 +12,7 @@
 //! - [`plan`]: document → catalog → plan with inverted indexes.
 //! - [`traits`], [`audience`], [`action`]: one accumulator, condition or cap a file.
 //! - [`rule`], [`goal`], [`experiment`]: what follows from a metric, what is credited, what is tried.
+//! - [`explain`]: why something is as it is for one person, and what would make it otherwise.
 //! - [`profile`], [`slots`], [`store`]: state per profile, and all of them.
 //! - [`rollup`]: how often people reacted, and how many people, per quarter of an hour.
 //! - [`job`]: what is to be done elsewhere because of an entry.
@@ -29,6 +30,7 @@ pub mod codec;
 pub mod command;
 pub mod event;
 pub mod experiment;
+pub mod explain;
 pub mod expr;
 pub mod goal;
 pub mod ids;

@@ -1,11 +1,11 @@
 //! A decision told step by step, with the values that it saw (I17).
 
-use super::Group;
+use super::{Cap, Group};
 use super::definition::{ActionDef, State};
 use super::reaction_word;
 use super::targeting::{Tester, View};
 use crate::expr::{Explained, Expr};
-use crate::ids::Millis;
+use crate::ids::{ChannelSlot, Millis};
 use crate::time::format_instant;
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ pub struct Explanation {
     /// The real decision: what [`ActionDef::decide`] says.
     pub display: bool,
     /// When that may change by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::expr::instant")]
     pub until: Option<Millis>,
     /// The steps.
     pub steps: Vec<Step>,
@@ -67,6 +67,17 @@ impl ActionDef {
         ];
         steps.extend(asked.into_iter().map(|step| if skip { Step { state: Outcome::Skipped, ..step } } else { step }));
         Explanation { display: decision.eligible, until: stands(decision.until), steps }
+    }
+
+    /// Every condition on the person's traits, and on the context of `channel`; all have to hold.
+    pub(crate) fn conditions(&self, channel: ChannelSlot) -> impl Iterator<Item = &Expr> {
+        let here = self.context.iter().filter(move |(other, _)| *other == channel).map(|(_, expr)| expr);
+        self.traits.iter().map(|condition| &condition.expr).chain(here)
+    }
+
+    /// When a cap that blocks opens again by itself; [`Millis::MAX`] for one that is open.
+    pub(crate) fn cap_stands(&self, cap: &Cap, view: &View<'_>) -> Millis {
+        self.cap_open(cap, view).until
     }
 
     fn state_step(&self) -> Step {

@@ -172,6 +172,15 @@ impl CountDef {
         }
     }
 
+    /// When the first of the events that count at `now` ceases to; [`Millis::MAX`] for never.
+    #[must_use]
+    pub fn next_end(&self, state: &CountState, now: Millis) -> Millis {
+        match state {
+            CountState::Plain(_) => Millis::MAX,
+            CountState::Timed(timed) => timed.ends.iter().copied().find(|end| *end > now).unwrap_or(Millis::MAX),
+        }
+    }
+
     /// When something changes by itself next.
     pub(super) fn deadline(&self, state: &CountState) -> Millis {
         let CountState::Timed(timed) = state else { return Millis::MAX };

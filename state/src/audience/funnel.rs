@@ -130,6 +130,16 @@ impl Hits {
     pub(super) fn never(self) -> bool {
         self.sure | self.maybe == 0 && self.until == Millis::MAX
     }
+
+    /// Whether it matches `node` whatever the run.
+    pub(super) fn surely(self, node: usize) -> bool {
+        self.sure >> node & 1 == 1
+    }
+
+    /// Whether it depends on the run if it matches `node`.
+    pub(super) fn perhaps(self, node: usize) -> bool {
+        self.maybe >> node & 1 == 1
+    }
 }
 
 /// What an event or time did to a chain.
@@ -365,7 +375,7 @@ impl ChainDef {
         }
     }
 
-    fn capture<F: Facts + ?Sized>(&self, step: u8, facts: &F) -> Vec<Capture> {
+    pub(super) fn capture<F: Facts + ?Sized>(&self, step: u8, facts: &F) -> Vec<Capture> {
         let def = &self.steps[usize::from(step)];
         let values = (0..).zip(&def.captures).filter_map(|(index, path)| {
             let value = facts.get(&Source::Event(path.clone()))?.into_owned();

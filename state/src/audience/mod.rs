@@ -6,6 +6,7 @@
 pub mod count;
 pub mod definition;
 pub mod funnel;
+pub mod inspect;
 pub mod matcher;
 pub mod member;
 mod replay;
@@ -14,5 +15,6 @@ mod run;
 pub use count::{CountDef, CountState, Window};
 pub use definition::AudienceDef;
 pub use funnel::{Anchor, ChainDef, ChainState, GuardDef, StepDef};
+pub use inspect::{Attempt, Footprint, Noted};
 pub use matcher::Matcher;
 pub use member::{AudienceState, Fed};

@@ -24,10 +24,10 @@ pub(super) struct Log {
 
 /// An event, with what its conditions read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Logged {
-    moment: Moment,
-    event: EventSlot,
-    channel: ChannelSlot,
+pub(super) struct Logged {
+    pub(super) moment: Moment,
+    pub(super) event: EventSlot,
+    pub(super) channel: ChannelSlot,
     facts: Vec<(Source, Value)>,
 }
 
@@ -40,6 +40,13 @@ impl Default for Log {
 impl Facts for Logged {
     fn get<'a>(&'a self, source: &Source) -> Option<Cow<'a, Value>> {
         self.facts.iter().find(|(known, _)| known == source).map(|(_, value)| Cow::Borrowed(value))
+    }
+}
+
+impl Logged {
+    /// An event as of its moment.
+    pub(super) fn new<F: Facts + ?Sized>(chain: &ChainDef, moment: Moment, event: (EventSlot, ChannelSlot), facts: &F) -> Self {
+        Self { moment, event: event.0, channel: event.1, facts: read(chain, event.0, event.1, facts) }
     }
 }
 
@@ -57,7 +64,7 @@ impl Log {
         if !chain.takes(event, channel) {
             return Moved::default();
         }
-        let logged = Logged { moment, event, channel, facts: read(chain, event, channel, facts) };
+        let logged = Logged::new(chain, moment, (event, channel), facts);
         let at = self.events.partition_point(|other| other.moment < moment);
         self.events.insert(at, logged);
         if self.events.len() > EVENTS_MAX {

@@ -188,7 +188,7 @@ fn against(op: Against, a: &Value, b: &Value, zone: &Zone) -> Option<bool> {
 }
 
 /// Text, or an instant in the form in which it is sent back to people.
-fn text(value: &Value) -> Option<Text<'_>> {
+pub(super) fn text(value: &Value) -> Option<Text<'_>> {
     match value {
         Value::Str(text) => Some(Text::Given(text)),
         Value::Time(t) => Some(Text::Written(format_instant(*t))),
@@ -197,7 +197,7 @@ fn text(value: &Value) -> Option<Text<'_>> {
 }
 
 /// Like `Cow<str>`, but an instant's 24 bytes stay off the heap.
-enum Text<'a> {
+pub(super) enum Text<'a> {
     Given(&'a str),
     Written(CompactString),
 }
@@ -221,7 +221,7 @@ fn number(value: &Value, only_whole: bool) -> Option<&Value> {
     }
 }
 
-fn instant(value: &Value, zone: &Zone) -> Option<Millis> {
+pub(super) fn instant(value: &Value, zone: &Zone) -> Option<Millis> {
     match value {
         Value::Time(t) => Some(*t),
         Value::Str(text) => parse_instant(text, zone).map(DateTimeLit::start),

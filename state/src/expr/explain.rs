@@ -3,8 +3,13 @@
 use super::eval::{Run, present};
 use super::{Expr, Facts, Node, Test};
 use crate::ids::Millis;
+use crate::time::format_instant;
 use crate::value::Value;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+mod remedy;
+
+pub use remedy::{Freedom, Remedies, Wish, Wished};
 
 /// One clause or group, with its answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -15,7 +20,7 @@ pub struct Explained {
     /// Whether it holds.
     pub holds: bool,
     /// When that may change by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "instant")]
     pub until: Option<Millis>,
     /// The operand, if it was there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,6 +31,11 @@ pub struct Explained {
     /// The parts of a group; all of them, also past the deciding one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Explained>,
+}
+
+/// An instant as people read it: RFC 3339.
+pub(crate) fn instant<S: Serializer>(t: &Option<Millis>, serializer: S) -> Result<S::Ok, S::Error> {
+    t.map(format_instant).serialize(serializer)
 }
 
 impl Expr {

@@ -12,7 +12,8 @@ mod source;
 
 pub use compile::{DEPTH_MAX, EarlierStep, LEAVES_MAX, Place, Resolve, compile};
 pub use eval::Truth;
-pub use explain::Explained;
+pub(crate) use explain::instant;
+pub use explain::{Explained, Freedom, Remedies, Wish, Wished};
 pub use source::{Facts, NoFacts, PathRef, Source, descend};
 
 use crate::ids::Millis;
@@ -203,4 +204,4 @@ impl Node {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,7 +3,7 @@
 mod comparisons;
 mod dates;
 mod definitions;
-mod naive;
+pub(crate) mod naive;
 mod table;
 
 use super::*;
@@ -15,12 +15,12 @@ use serde_json::Value as Json;
 use std::borrow::Cow;
 
 /// Reads operands straight from JSON documents: every path is open, under path 0.
-pub(super) struct Docs {
-    pub(super) event: Value,
-    pub(super) custom: Value,
-    pub(super) context: Value,
-    pub(super) computed: Vec<Value>,
-    pub(super) captured: Vec<Value>,
+pub(crate) struct Docs {
+    pub(crate) event: Value,
+    pub(crate) custom: Value,
+    pub(crate) context: Value,
+    pub(crate) computed: Vec<Value>,
+    pub(crate) captured: Vec<Value>,
 }
 
 impl Default for Docs {
@@ -85,9 +85,9 @@ pub(super) fn berlin() -> Zone {
     Zone::parse("Europe/Berlin").unwrap()
 }
 
-pub(super) const EVENT: Place<'static> = Place::ComputedTrait { event: EventSlot(0) };
+pub(crate) const EVENT: Place<'static> = Place::ComputedTrait { event: EventSlot(0) };
 
-pub(super) fn try_compile(list: &Json, place: Place<'_>) -> Result<Expr, Vec<Issue>> {
+pub(crate) fn try_compile(list: &Json, place: Place<'_>) -> Result<Expr, Vec<Issue>> {
     let mut issues = Vec::new();
     let expr = compile(list.as_array().unwrap(), place, &AnyName, &berlin(), "/conditions", &mut issues);
     assert_eq!(expr.is_none(), !issues.is_empty());

@@ -1,8 +1,8 @@
 //! The whole log: folded in order into a scratch profile, for what compact state cannot answer.
 
-use super::feed::fold_entry;
 use super::review::review;
-use super::{Changes, Dry, Pace, rules, start, step_timers};
+use super::watch::{Unseen, fold_watched};
+use super::{Changes, Dry, rules};
 use crate::event::{Entry, MembershipChange, MoveCause};
 use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ExperimentSlot, GoalSlot, Millis, ProfileId, RuleSlot, Seq, TraitSlot};
 use crate::plan::Plan;
@@ -12,28 +12,11 @@ use smallvec::SmallVec;
 /// Folds the whole log into a scratch profile in order, up to `now`.
 #[must_use]
 pub fn fold(plan: &Plan, id: ProfileId, entries: &[Entry], now: Millis) -> Profile {
-    let born_at = entries.iter().map(|e| e.at).min().unwrap_or(now);
-    let first = entries.first().map_or(now, |e| e.moment.t.min(e.at));
-    let mut scratch = Profile::new(id, born_at, 0);
-    let mut ignored = Changes::default();
-    start(plan, &mut scratch, first, true, &mut ignored);
-    for entry in entries {
-        // In the fold an entry takes effect at its event time: that is what "had come in order" means.
-        let in_order = Entry { at: entry.moment.t, ..entry.clone() };
-        step_timers(plan, &mut scratch, in_order.moment.t, Pace::Folding, &mut ignored);
-        scratch.core.clock = scratch.core.clock.max(in_order.moment.t);
-        fold_entry(plan, &mut scratch, &in_order, &mut ignored, None);
-        scratch.core.applied = scratch.core.applied.max(entry.moment.seq);
-        scratch.core.updated_at = scratch.core.updated_at.max(entry.at);
-    }
-    step_timers(plan, &mut scratch, now, Pace::Folding, &mut ignored);
-    scratch.core.clock = now;
-    settle(plan, &mut scratch);
-    scratch
+    fold_watched(plan, id, entries, now, &mut Unseen)
 }
 
 /// Bounds what the fold has filled, as a live profile is bounded.
-fn settle(plan: &Plan, scratch: &mut Profile) {
+pub(super) fn settle(plan: &Plan, scratch: &mut Profile) {
     for (slot, cell) in scratch.core.traits.iter_mut() {
         if let Some(trait_plan) = plan.trait_plan(TraitSlot(slot)) {
             trait_plan.def.settle(&mut cell.state);

@@ -9,9 +9,11 @@ mod feed;
 mod log;
 mod review;
 mod rules;
+mod watch;
 
 pub use log::{absorb, fold, forget, rebuild};
 pub use rules::{all_due, due, metric};
+pub use watch::{Watch, fold_watched};
 
 use crate::event::{Entry, MembershipChange, Occurrence};
 use crate::expr::{Facts, PathRef, Source, descend};

@@ -215,8 +215,21 @@ impl TraitDef {
         !self.reads_profile() && into.merge(self, from)
     }
 
+    /// What went into a sum or mean: its exact total, rounded, and how many. `None` for other kinds.
+    #[must_use]
+    pub fn parts(&self, state: &TraitState) -> Option<(f64, u64)> {
+        let total = match state {
+            TraitState::Timed(timed) => timed.total(),
+            plain => plain,
+        };
+        match total {
+            TraitState::Total(sum, count) => Some((sum.total()?.as_f64()?, count.get())),
+            _ => None,
+        }
+    }
+
     /// What an event brings, if it has what the trait asks for.
-    fn contribution<'a>(&self, occurrence: &'a Occurrence) -> Option<&'a Value> {
+    pub(crate) fn contribution<'a>(&self, occurrence: &'a Occurrence) -> Option<&'a Value> {
         match &self.input {
             Input::Event | Input::Timestamp => Some(&Value::Null),
             Input::Property { path, data_type } => {

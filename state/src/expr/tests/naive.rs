@@ -190,7 +190,7 @@ fn any_operand() -> impl Strategy<Value = Json> {
     ]
 }
 
-fn any_document() -> impl Strategy<Value = Json> {
+pub(crate) fn any_document() -> impl Strategy<Value = Json> {
     prop::collection::btree_map("[abc]", any_operand(), 0..4).prop_map(|map| json!(map))
 }
 
@@ -225,7 +225,7 @@ fn any_leaf() -> impl Strategy<Value = Json> {
     })
 }
 
-fn any_condition() -> impl Strategy<Value = Json> {
+pub(crate) fn any_condition() -> impl Strategy<Value = Json> {
     any_leaf().prop_recursive(3, 10, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| json!({"any": parts})),
@@ -235,7 +235,7 @@ fn any_condition() -> impl Strategy<Value = Json> {
     })
 }
 
-fn facts(event: &Json, custom: &Json) -> Docs {
+pub(crate) fn facts(event: &Json, custom: &Json) -> Docs {
     Docs { event: Value::from_json(event), custom: Value::from_json(custom), ..Docs::default() }
 }
 

@@ -1,0 +1,108 @@
+//! Audiences: generated ones before generated people.
+
+use super::world::{World, audience, history};
+use lodestone_state::event::{EntryKind, Identified, Props};
+use lodestone_state::explain::{Change, Proposal, explain_audience};
+use lodestone_state::ids::ChannelSlot;
+use lodestone_state::value::Value;
+use proptest::prelude::*;
+
+/// The proposal without one of its changes, or with one event fewer.
+fn smaller(proposal: &Proposal) -> Vec<Proposal> {
+    let mut all = Vec::new();
+    for i in 0..proposal.steps.len() {
+        let mut fewer = proposal.clone();
+        match &mut fewer.steps[i].change {
+            Change::Track { times, .. } if *times > 1 => *times -= 1,
+            _ => drop(fewer.steps.remove(i)),
+        }
+        all.push(fewer);
+    }
+    all
+}
+
+/// What could happen to a person in one go, now.
+fn single_changes(world: &World) -> Vec<EntryKind> {
+    let mut all = Vec::new();
+    let (n, s, price) = (world.path("n"), world.path("s"), world.path("price"));
+    for event in ["A", "B", "C"] {
+        for channel in [0, 1] {
+            for number in [-2, 0, 1, 2, 3, 4, 5, 6, 18, 25, 36] {
+                for text in ["x", "y", "z"] {
+                    for amount in [None, Some(-20.0), Some(0.5), Some(20.0)] {
+                        let mut pairs = vec![(n, Value::Int(number)), (s, text.into())];
+                        pairs.extend(amount.map(|amount| (price, Value::Float(amount))));
+                        all.push(world.event(event, ChannelSlot(channel), Props::new(pairs)));
+                    }
+                }
+            }
+        }
+    }
+    let mut custom = |key: &str, value: Option<Value>| {
+        let path = world.path(key);
+        let others = world.profile.core.custom.iter().filter(|(known, _)| *known != path).cloned();
+        let pairs = others.chain(value.map(|value| (path, value))).collect();
+        all.push(EntryKind::Identified(Identified { custom: Some(Props::new(pairs)), ..Identified::default() }));
+    };
+    (14..36).for_each(|age| custom("age", Some(Value::Int(age))));
+    ["x", "y", "z", "xy"].into_iter().for_each(|city| custom("city", Some(city.into())));
+    [true, false].into_iter().for_each(|vip| custom("vip", Some(Value::Bool(vip))));
+    ["age", "city", "vip"].into_iter().for_each(|key| custom(key, None));
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_proposed_flips_the_answer(audience in audience(), inputs in history(), rest in 0..150_i64) {
+        let world = World::new(&audience, &inputs, rest);
+        let told = world.asked(|case| explain_audience(case, world.x)).expect("in force");
+        prop_assert_eq!(told.member, world.member());
+        let all_hold = told.json["clauses"].as_array().expect("clauses").iter().all(|clause| clause["holds"] == true);
+        prop_assert_eq!(told.member, all_hold, "{}", told.json);
+        for proposal in [&told.flip.now, &told.flip.later].into_iter().flatten() {
+            let after = world.after(proposal);
+            prop_assert_ne!(after.member(), told.member, "{:?} in {}", proposal, audience);
+            prop_assert_eq!(after.member(), after.member_by_fold());
+            for fewer in smaller(proposal) {
+                prop_assert_eq!(world.after(&fewer).member(), told.member, "{:?} is enough of {:?}", fewer, proposal);
+            }
+        }
+    }
+
+    #[test]
+    fn no_single_change_is_missed(audience in audience(), inputs in history(), rest in 0..150_i64) {
+        let world = World::new(&audience, &inputs, rest);
+        let told = world.asked(|case| explain_audience(case, world.x)).expect("in force");
+        if told.flip.now.as_ref().is_some_and(|now| now.cost == 1) {
+            return Ok(());
+        }
+        let mut copy = world.copy();
+        for change in single_changes(&world) {
+            copy.profile.clone_from(&world.profile);
+            copy.apply(change.clone());
+            prop_assert_eq!(copy.member(), told.member, "{:?} flips {}, told {:?}", change, audience, told.flip);
+        }
+    }
+
+    /// What changes by itself does so at that very instant, and not a moment earlier.
+    #[test]
+    fn waiting_is_told_to_the_millisecond(audience in audience(), inputs in history(), rest in 0..150_i64) {
+        let world = World::new(&audience, &inputs, rest);
+        let told = world.asked(|case| explain_audience(case, world.x)).expect("in force");
+        let Some(at) = told.flip.by_itself() else {
+            let mut later = world.copy();
+            for _ in 0..60 {
+                later.pass(later.now.plus(7 * 60_000));
+                prop_assert_eq!(later.member(), told.member, "at {:?} by itself", later.now);
+            }
+            return Ok(());
+        };
+        let mut later = world.copy();
+        later.pass(at.minus(1).max(world.now));
+        prop_assert_eq!(later.member(), told.member);
+        later.pass(at);
+        prop_assert_ne!(later.member(), told.member);
+    }
+}
