@@ -228,3 +228,6 @@ pub(super) fn provenance_json(plan: &Plan, profile: &Profile) -> Json {
     }
     Json::Object(map)
 }
+
+#[cfg(test)]
+mod tests;
