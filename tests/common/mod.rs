@@ -11,7 +11,7 @@ use futures_util::{SinkExt, StreamExt};
 use lodestone::config::Config;
 use lodestone::engine::{self, Engine};
 use lodestone::net;
-use lodestone::runtime::clock::SystemClock;
+use lodestone::runtime::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -87,14 +87,20 @@ impl Server {
 
     /// With a configuration that `adjust` changed.
     pub(crate) async fn configured(adjust: impl FnOnce(&mut Config)) -> Self {
+        let checkpoints = Config::layered(None, std::iter::empty()).expect("the defaults are valid").storage.checkpoint_interval;
+        let server = Self::with(Arc::new(SystemClock::default()), &catalog(), adjust).await;
+        engine::spawn_background(&server.engine, checkpoints);
+        server
+    }
+
+    /// With a clock and definitions of its own, and without background threads: nothing happens by itself.
+    pub(crate) async fn with(clock: Arc<dyn Clock>, catalog: &Value, adjust: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
         adjust(&mut config);
         lodestone::telemetry::metrics::install();
-        let engine = Engine::open(dir.path(), config.engine_options(), Arc::new(SystemClock::default()), &|_| ())
-            .expect("a fresh folder opens");
-        engine.apply_catalog(&catalog().to_string()).expect("the catalog is valid");
-        engine::spawn_background(&engine, config.storage.checkpoint_interval);
+        let engine = Engine::open(dir.path(), config.engine_options(), clock, &|_| ()).expect("a fresh folder opens");
+        engine.apply_catalog(&catalog.to_string()).unwrap_or_else(|issues| panic!("{issues:#?}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let shutdown = CancellationToken::new();

@@ -466,7 +466,9 @@ fn place(names: &Names<'_>, named: &Named) -> Place {
     match &named.target {
         Target::Definition(kind) => {
             let found = names.finders.seek_any(*kind, &named.text);
-            found.map_or(Place::Nowhere, |slot| Place::Slot(slot, names.catalog.definitions(*kind)[slot].removed))
+            // An archived type serves on as if nothing had happened.
+            let gone = |slot: usize| *kind != Kind::ActionType && names.catalog.definitions(*kind)[slot].removed;
+            found.map_or(Place::Nowhere, |slot| Place::Slot(slot, gone(slot)))
         }
         Target::Custom => typed(names.custom_path(&named.text), None),
         Target::Property(event) => {

@@ -101,7 +101,7 @@ impl Person {
     /// The client has what was pushed: logged now, wherever it stands in the window from now on.
     fn seen(&mut self, session: usize) {
         let now = self.stage.now;
-        let (mine, rest) = self.unseen.drain(..).partition(|(of, ..)| *of == session);
+        let (mine, rest): (Vec<_>, Vec<_>) = self.unseen.drain(..).partition(|(of, ..)| *of == session);
         self.unseen = rest;
         for (_, action, delivery) in mine {
             let (def, spent, governed) = &mut self.stage.person.budgets[0];
