@@ -27,6 +27,10 @@ pub(super) struct Rig<'a> {
     clock: Option<&'a Path>,
 }
 
+/// How long queued webhooks that are under way may take to end; later ones are called again after the next
+/// start.
+const LAST_CALLS: Duration = Duration::from_secs(3);
+
 /// A server that runs until told to stop.
 pub(super) struct Running {
     pub(super) engine: Arc<Engine>,
@@ -155,6 +159,7 @@ impl Running {
         if tokio::time::timeout(GRACE, self.server).await.is_err() {
             tracing::warn!("some connections did not leave in time");
         }
+        self.engine.finish_calls(LAST_CALLS).await;
         let (engine, background) = (self.engine, self.background);
         let finish = move || -> Result<(), Failure> {
             engine.stop_background();

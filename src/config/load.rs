@@ -210,6 +210,16 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_lists_in_files_and_text_in_the_environment() {
+        let config = load("[hooks]\nallow = [\"10.0.0.0/8\", \"hooks.internal\"]\n", &[]).unwrap();
+        assert_eq!(config.hooks.allow, ["10.0.0.0/8", "hooks.internal"]);
+        let config = load("", &[("LODESTONE__HOOKS__ALLOW", "127.0.0.1/32, hooks.internal")]).unwrap();
+        assert_eq!(config.hooks.allow, ["127.0.0.1/32", "hooks.internal"]);
+        let problems = load("[hooks]\nallow = [\"10.0.0.0/99\"]\ntimeout = \"31s\"\n", &[]).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
     fn a_file_that_is_not_toml_is_named() {
         let problems = load("[server\n", &[]).unwrap_err();
         assert!(problems[0].starts_with("file: "), "{problems:?}");

@@ -4,7 +4,8 @@
 //! * [`load`]: the layers, checked one value at a time so that every problem is reported at once.
 //! * [`span`]: durations as text.
 
-pub mod load;
+pub mod list;
+mod load;
 pub mod options;
 pub mod span;
 mod validate;

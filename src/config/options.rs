@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::span;
-use crate::{engine, journal, session, telemetry};
+use super::{list, span};
+use crate::{engine, hooks, journal, outbox, session, telemetry};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,6 +19,10 @@ pub struct Config {
     pub journal: Journal,
     /// The data folder.
     pub storage: Storage,
+    /// Webhooks.
+    pub hooks: Hooks,
+    /// What is to be done elsewhere, until it is done.
+    pub outbox: Outbox,
     /// Logging.
     pub log: Log,
 }
@@ -136,6 +140,49 @@ pub struct Storage {
     pub dedupe_keep: usize,
 }
 
+/// Webhooks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hooks {
+    /// Addresses, networks and host names that may be called beside the public internet.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub allow: Vec<String>,
+    /// Time for one call; an act waits this long for all of its hooks together.
+    #[serde(deserialize_with = "span::deserialize")]
+    pub timeout: Duration,
+    /// Acts that may wait for their hooks at one time.
+    pub acts_max: usize,
+    /// Calls of acts at one time to one endpoint.
+    pub per_endpoint: usize,
+}
+
+/// What is to be done elsewhere, until it is done.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outbox {
+    /// Queued calls at one time.
+    pub running_max: usize,
+    /// Queued calls at one time to one endpoint.
+    pub per_endpoint: usize,
+    /// Tries before a job is given up.
+    pub tries: u16,
+    /// The first pause between tries; each further one is twice as long.
+    #[serde(deserialize_with = "span::deserialize")]
+    pub backoff: Duration,
+    /// A job that has waited this long is given up.
+    #[serde(deserialize_with = "span::deserialize")]
+    pub expire: Duration,
+    /// Jobs that may wait.
+    pub pending_max: usize,
+    /// Given up jobs that are kept.
+    pub dead_max: usize,
+    /// How long they are kept.
+    #[serde(deserialize_with = "span::deserialize")]
+    pub dead_keep: Duration,
+    /// Bytes of jobs in memory.
+    pub memory_bytes: usize,
+}
+
 /// Logging.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,6 +215,24 @@ impl Config {
             dedupe_keep: self.storage.dedupe_keep,
             resume_ttl: self.server.socket.resume_ttl,
             push_rate: self.server.socket.push_rate,
+            hooks: hooks::Options {
+                // What does not read was refused when the configuration was.
+                allow: hooks::Allowed::parse(&self.hooks.allow).unwrap_or_default(),
+                timeout: self.hooks.timeout,
+                acts_max: self.hooks.acts_max,
+                per_endpoint: self.hooks.per_endpoint,
+            },
+            outbox: outbox::Options {
+                running_max: self.outbox.running_max,
+                per_endpoint: self.outbox.per_endpoint,
+                tries: self.outbox.tries,
+                backoff: self.outbox.backoff,
+                expire: self.outbox.expire,
+                pending_max: self.outbox.pending_max,
+                dead_max: self.outbox.dead_max,
+                dead_keep: self.outbox.dead_keep,
+                memory_bytes: self.outbox.memory_bytes,
+            },
             ..defaults
         }
     }

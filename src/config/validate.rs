@@ -9,6 +9,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
     let http = &server.http;
     let socket = &server.socket;
     let journal = &config.journal;
+    let outbox = &config.outbox;
     let numbers = [
         ("server.connections_max", server.connections_max, 1, 10_000_000),
         ("server.http.in_flight_max", http.in_flight_max, 1, 1_000_000),
@@ -21,6 +22,14 @@ pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
         ("server.socket.drain_frames", socket.drain_frames, 1, 65_536),
         ("journal.segment_bytes", usize::try_from(journal.segment_bytes).unwrap_or(usize::MAX), 4096, 4 << 30),
         ("journal.pressure_bytes", journal.pressure_bytes, 4096, 16 << 30),
+        ("hooks.acts_max", config.hooks.acts_max, 1, 1_000_000),
+        ("hooks.per_endpoint", config.hooks.per_endpoint, 1, 100_000),
+        ("outbox.running_max", outbox.running_max, 1, 10_000),
+        ("outbox.per_endpoint", outbox.per_endpoint, 1, 10_000),
+        ("outbox.tries", outbox.tries.into(), 1, 100),
+        ("outbox.pending_max", outbox.pending_max, 1, 10_000_000),
+        ("outbox.dead_max", outbox.dead_max, 0, 10_000_000),
+        ("outbox.memory_bytes", outbox.memory_bytes, 1 << 16, 16 << 30),
     ];
     for (name, value, min, max) in numbers {
         if !(min..=max).contains(&value) {
@@ -37,11 +46,22 @@ pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
         ("journal.sync_interval", journal.sync_interval),
         ("journal.space_check", journal.space_check),
         ("storage.checkpoint_interval", config.storage.checkpoint_interval),
+        ("outbox.backoff", outbox.backoff),
     ];
     for (name, span) in spans {
         if span < Duration::from_millis(1) || span > Duration::from_secs(24 * 3600) {
             problems.push(format!("{name} must be from 1ms to 24h"));
         }
+    }
+    // A reservation in the caps is void after 35 seconds.
+    if !(Duration::from_millis(1)..=Duration::from_secs(30)).contains(&config.hooks.timeout) {
+        problems.push("hooks.timeout must be from 1ms to 30s".to_owned());
+    }
+    if outbox.expire < Duration::from_secs(1) || outbox.dead_keep < Duration::from_secs(1) {
+        problems.push("outbox.expire and outbox.dead_keep must be at least 1s".to_owned());
+    }
+    if let Err(error) = crate::hooks::Allowed::parse(&config.hooks.allow) {
+        problems.push(format!("hooks.allow: {error}"));
     }
     if config.storage.data_dir.as_os_str().is_empty() {
         problems.push("storage.data_dir is empty".to_owned());

@@ -1,29 +1,40 @@
 //! Reactions: shown, hidden, declined, accepted, with caps that hold exactly.
 
-use super::api::{ActInput, Acted, Caller};
+use super::acting::{Held, HookedAct, blocking_hooks};
+use super::api::{ActInput, Acted, Acting, Caller};
+use super::dedupe::{self, First};
 use super::evaluate::{Fanout, ProfilePerson, spendings};
 use super::sessions::valid_context;
 use super::track::{Draft, check_ids};
 use super::{Engine, mint};
+use crate::hooks::Answer;
 use crate::telemetry::metrics as m;
 use crate::wire::Rejection;
 use compact_str::CompactString;
 use lodestone_state::action::push::parse_delivery;
 use lodestone_state::action::{Claim, Full, Proof, Refusal, Reservation, State, View, gated, reaction_of_verb};
-use lodestone_state::event::{EntryKind, Props, Reacted, Reaction};
-use lodestone_state::ids::{ActionSlot, ChannelSlot, DefId, Millis};
+use lodestone_state::codec;
+use lodestone_state::event::{Entry, EntryKind, Props, Reacted, Reaction};
+use lodestone_state::ids::{ActionSlot, ChannelSlot, DefId, Millis, Seq};
 use lodestone_state::machine::{Changes, ProfileFacts};
-use lodestone_state::plan::{ActionPlan, Plan};
+use lodestone_state::plan::{ActionPlan, Plan, TokenKind};
 use lodestone_state::profile::Profile;
+use lodestone_state::store::Shared;
+use parking_lot::MutexGuard;
 use smallvec::SmallVec;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Engine {
     /// Records a reaction. The answer may be given once it is durable: a coupon accepted is worth money.
     ///
+    /// A reaction with hooks whose answer decides takes its place in the caps, lets go of the profile and
+    /// goes on by itself; [`Acting::Waiting`] tells the outcome. Without such hooks it is done on return.
+    ///
     /// # Errors
-    /// `action_not_found`, `action_not_allowed` with the reason, `action_cap_reached`.
-    pub fn act(&self, caller: &Caller, input: &ActInput<'_>) -> Result<Acted, Rejection> {
+    /// `action_not_found`, `action_not_allowed` with the reason, `action_cap_reached`, `rate_limited` where
+    /// too many wait for hooks; later also `hook_failed`.
+    pub fn act(self: &Arc<Self>, caller: &Caller, input: &ActInput<'_>) -> Result<Acting, Rejection> {
         check_ids(input.user_id, input.message_id)?;
         let Some(reaction) = reaction_of_verb(input.event) else {
             return Err(Rejection::invalid_frame("event", "event must be show, hide, decline or accept"));
@@ -39,7 +50,7 @@ impl Engine {
             _ => None,
         };
         if let Some(first) = message_id.as_ref().and_then(|id| self.dedupe.find(&self.disk, id, at)) {
-            return Ok(Acted { seq: first.seq, duplicate: true });
+            return Ok(Acting::Done(self.acted_before(caller, input.user_id, &first)));
         }
         loop {
             let Some(shared) = self.store.find(input.user_id) else {
@@ -49,11 +60,17 @@ impl Engine {
             if profile.gone.is_some() {
                 continue;
             }
-            let plan = self.plan.load();
+            let plan = self.plan.load_full();
             let action = find_action(&plan, input.action_id)?;
             if let Some(first) = message_id.as_ref().and_then(|id| self.dedupe.find_recent(id, at)) {
-                return Ok(Acted { seq: first.seq, duplicate: true });
+                return Ok(Acting::Done(self.acted_as_logged(caller, &profile, &first)));
             }
+            let id = message_id.as_deref().map(dedupe::key);
+            if let Some(waiting) = id.and_then(|id| self.acts.join(id)) {
+                return Ok(Acting::Waiting(waiting.seen_by(caller)));
+            }
+            let hooks = blocking_hooks(action, reaction, caller.channel);
+            let place = if hooks.is_empty() { None } else { Some(self.place()?) };
             let mut changes = Changes::default();
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
             let at = at.max(profile.core.clock);
@@ -76,15 +93,79 @@ impl Engine {
                 result: None,
             };
             let draft = Draft { t: at, at, user_id: input.user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
-            let (seq, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, action, reservation, &mut changes);
-            self.close_delivery(&profile, action.slot, reaction, input.session, delivery);
+            let Some(place) = place else {
+                let acted = self.record(&plan, &shared, profile, draft, mint(), action, reservation, input.session, changes);
+                return Ok(Acting::Done(acted));
+            };
             self.after(&plan, &shared, &mut profile, &changes);
+            let held = Held { totals: reservation, profile: profile.core.id };
+            let acting = HookedAct { caller: caller.clone(), plan: plan.clone(), draft, held, hooks, id, session: input.session };
+            // Under the lock: who comes next under the same id finds it waiting.
+            let waiting = self.begin_hooked(acting, place)?;
             drop(profile);
-            self.tell_everyone(action.slot, exhausted);
-            self.stats.reactions.fetch_add(1, Ordering::Relaxed);
-            m::reacted(reaction);
-            return Ok(Acted { seq, duplicate: false });
+            return Ok(Acting::Waiting(waiting.seen_by(caller)));
         }
+    }
+
+    /// Journals and applies an admitted reaction, and does what follows. Lets go of the profile.
+    #[expect(clippy::too_many_arguments, reason = "what two call sites have found out about one reaction")]
+    pub(super) fn record(
+        &self,
+        plan: &Plan,
+        shared: &Shared,
+        mut profile: MutexGuard<'_, Profile>,
+        draft: Draft,
+        id: u128,
+        action: &ActionPlan,
+        reservation: Option<Reservation>,
+        session: Option<u64>,
+        mut changes: Changes,
+    ) -> Acted {
+        let (reaction, delivery, result) = match &draft.kind {
+            EntryKind::Reacted(reacted) => (reacted.reaction, reacted.delivery, reacted.result.clone()),
+            _ => unreachable!("a reaction's draft is a reaction"),
+        };
+        let (seq, exhausted) = self.commit_reserved(plan, shared, &mut profile, draft, id, action, reservation, &mut changes);
+        self.close_delivery(&profile, action.slot, reaction, session, delivery);
+        self.after(plan, shared, &mut profile, &changes);
+        drop(profile);
+        self.tell_everyone(action.slot, exhausted);
+        self.stats.reactions.fetch_add(1, Ordering::Relaxed);
+        m::reacted(reaction);
+        let result = result.and_then(|text| serde_json::from_str(&text).ok()).map(Box::new);
+        Acted { seq: seq.max(self.follow_up()), duplicate: false, result }
+    }
+
+    /// The answer to an act that was recorded before.
+    fn acted_before(&self, caller: &Caller, user_id: &str, first: &First) -> Acted {
+        match self.store.find(user_id) {
+            Some(shared) => self.acted_as_logged(caller, &shared.lock(), first),
+            None => Acted { seq: first.seq, duplicate: true, result: None },
+        }
+    }
+
+    /// The same, out of the profile's log. Another person's act under the same id tells nothing.
+    pub(super) fn acted_as_logged(&self, caller: &Caller, profile: &Profile, first: &First) -> Acted {
+        let result = self.entry_at(profile, first).and_then(|entry| match entry.kind {
+            EntryKind::Reacted(reacted) => serde_json::from_str::<Answer>(&reacted.result?).ok(),
+            _ => None,
+        });
+        let public = caller.grant.kind == TokenKind::Public;
+        let result = result.map(|answer| Box::new(if public { answer.unsigned() } else { answer }));
+        Acted { seq: first.seq, duplicate: true, result }
+    }
+
+    /// The log entry of an act, by its position and arrival; an act happens when it arrives.
+    fn entry_at(&self, profile: &Profile, first: &First) -> Option<Entry> {
+        if let Some(entry) = profile.tail.iter().rev().find(|entry| entry.moment.seq == first.seq) {
+            return Some(entry.clone());
+        }
+        let ids = std::iter::once(&profile.core.id).chain(&profile.core.absorbed);
+        ids.filter_map(|id| self.disk.history_range(*id, first.at..first.at.plus(1)).ok())
+            .flatten()
+            .find(|(moment, _)| moment.seq == first.seq)
+            .and_then(|(_, bytes)| codec::decode::<Entry>(&bytes).ok())
+            .map(|(_, entry)| entry)
     }
 
     /// The delivery is over where the person dealt with it: on the connection that says so, and wherever
@@ -148,13 +229,14 @@ impl Engine {
                 result: None,
             };
             let draft = Draft { t: at, at, user_id: user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
-            let (_, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, action, None, &mut changes);
+            let (_, exhausted) = self.commit_reserved(&plan, &shared, &mut profile, draft, mint(), action, None, &mut changes);
             // The log has it now, so its place in the budgets is counted there.
             self.totals.delivery_over(profile.core.id, delivery);
             self.after(&plan, &shared, &mut profile, &changes);
             drop(profile);
             self.tell_everyone(action.slot, exhausted);
             m::reacted(Reaction::Delivered);
+            self.follow_up();
             return;
         }
     }
@@ -189,6 +271,19 @@ impl Engine {
         if admitted.test || !gated(reaction) {
             return Ok((admitted.test, None));
         }
+        self.reserve(plan, profile, action, reaction, channel, now).map(|place| (false, Some(place)))
+    }
+
+    /// A place in every cap and budget that counts the reaction. The caller holds the profile's lock.
+    pub(super) fn reserve(
+        &self,
+        plan: &Plan,
+        profile: &Profile,
+        action: &ActionPlan,
+        reaction: Reaction,
+        channel: ChannelSlot,
+        now: Millis,
+    ) -> Result<Reservation, Rejection> {
         let budgets: SmallVec<[_; 2]> = spendings(plan, profile, action.slot).collect();
         let claim = Claim {
             action: action.slot,
@@ -200,11 +295,10 @@ impl Engine {
             channel,
             now,
         };
-        let reservation = self.totals.reserve(&claim).map_err(|capped| match capped.full {
+        self.totals.reserve(&claim).map_err(|capped| match capped.full {
             Full::Cap(..) => refused(Refusal::Capped),
             Full::Budget(_) => refused(Refusal::Budget),
-        })?;
-        Ok((false, Some(reservation)))
+        })
     }
 
     /// The reaction's own context, else the connection's.
@@ -226,20 +320,21 @@ impl Engine {
     fn commit_reserved(
         &self,
         plan: &Plan,
-        shared: &lodestone_state::store::Shared,
+        shared: &Shared,
         profile: &mut Profile,
         draft: Draft,
+        id: u128,
         action: &ActionPlan,
         reservation: Option<Reservation>,
         changes: &mut Changes,
-    ) -> (lodestone_state::ids::Seq, bool) {
+    ) -> (Seq, bool) {
         let mut exhausted = false;
         let caps = &action.def.caps;
         let reacted = match &draft.kind {
             EntryKind::Reacted(reacted) => reacted.clone(),
             _ => unreachable!("a reaction's draft is a reaction"),
         };
-        let seq = self.commit_with(plan, shared, profile, draft, mint(), changes, |moment| {
+        let seq = self.commit_with(plan, shared, profile, draft, id, changes, |moment| {
             let committed = match reservation {
                 // Taken a moment ago under this very lock: it cannot have expired.
                 Some(reservation) => self.totals.commit(caps, reservation, moment).unwrap_or_default(),
@@ -253,6 +348,12 @@ impl Engine {
 
 fn find_action<'p>(plan: &'p Plan, id: &str) -> Result<&'p ActionPlan, Rejection> {
     let found = id.parse::<DefId>().ok().and_then(|id| plan.action_by_id(id));
+    found.ok_or_else(|| Rejection::new("action_not_found", "no action has this id"))
+}
+
+/// An action that was there a moment ago: as it is now, or as it was if it has been removed since.
+pub(super) fn find_again<'p>(now: &'p Plan, then: &'p Plan, slot: ActionSlot) -> Result<&'p ActionPlan, Rejection> {
+    let found = now.action_plan(slot).or_else(|| then.action_plan(slot));
     found.ok_or_else(|| Rejection::new("action_not_found", "no action has this id"))
 }
 

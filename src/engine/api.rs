@@ -6,8 +6,10 @@
 
 use lodestone_state::action::push::DeliveredAction;
 use lodestone_state::ids::{ChannelSlot, DefId, ProfileId, Seq};
-use lodestone_state::plan::TokenGrant;
+use lodestone_state::plan::{TokenGrant, TokenKind};
+use tokio::sync::watch;
 
+use crate::hooks::Answer;
 use crate::wire::Rejection;
 
 /// Who is calling: the token's grant, resolved once per connection or request.
@@ -133,12 +135,63 @@ pub struct ActInput<'a> {
 }
 
 /// What became of a reaction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Acted {
     /// Log position; a reply waits until it is durable.
     pub seq: Seq,
     /// The message id was seen before.
     pub duplicate: bool,
+    /// What the last of the webhooks that it waited for answered.
+    pub result: Option<Box<Answer>>,
+}
+
+/// A reaction that is recorded, or waits for webhooks.
+#[derive(Debug)]
+pub enum Acting {
+    /// Recorded.
+    Done(Acted),
+    /// It goes on by itself, also if nobody waits for it any more.
+    Waiting(Waiting),
+}
+
+/// The outcome-to-be of a reaction.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    outcome: watch::Receiver<Option<Result<Acted, Rejection>>>,
+    again: bool,
+    signed: bool,
+}
+
+impl Waiting {
+    pub(super) fn first(outcome: watch::Receiver<Option<Result<Acted, Rejection>>>) -> Self {
+        Self { outcome, again: false, signed: true }
+    }
+
+    pub(super) fn again(outcome: watch::Receiver<Option<Result<Acted, Rejection>>>) -> Self {
+        Self { again: true, ..Self::first(outcome) }
+    }
+
+    /// The same for `caller`, whom signatures may be no business of.
+    pub(super) fn seen_by(self, caller: &Caller) -> Self {
+        Self { signed: caller.grant.kind != TokenKind::Public, ..self }
+    }
+
+    /// What came of it.
+    ///
+    /// # Errors
+    /// As of an act; `hook_failed` with the answer of the webhook that did not agree.
+    pub async fn outcome(mut self) -> Result<Acted, Rejection> {
+        let told = self.outcome.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
+        let unsigned = |answer: Box<Answer>| if self.signed { answer } else { Box::new(answer.unsigned()) };
+        match told {
+            Some(Ok(acted)) => {
+                Ok(Acted { duplicate: acted.duplicate || self.again, result: acted.result.map(unsigned), ..acted })
+            }
+            Some(Err(rejection)) => Err(Rejection { hook: rejection.hook.map(unsigned), ..rejection }),
+            // Whoever worked on it is gone: a bug, or the end of the process.
+            None => Err(Rejection::internal()),
+        }
+    }
 }
 
 /// A poll for the actions that are due now.

@@ -61,7 +61,10 @@ impl Engine {
             return Err(failed("the disk is full, or the server is stopping".into()).into());
         }
         let at = self.clock.now();
-        let plan = Arc::new(Plan::compile(Arc::new(catalog.dated(at)))?);
+        // Made here, because the machine knows no chance; it is used from the first webhook on.
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|e| failed(format!("no randomness for a signing key: {e}")))?;
+        let plan = Arc::new(Plan::compile(Arc::new(catalog.keyed(key).dated(at)))?);
         // On disk before it is in force: no record may stand in the journal whose plan is not known.
         self.disk.catalog_put(plan.version, &plan.catalog.to_bytes()).map_err(|e| failed(e.to_string()))?;
         let record = Command::Catalog { version: plan.version, at };

@@ -79,6 +79,8 @@ impl Engine {
             }
         }
         self.write_batch(&mut batch, &mut taken, &mut report)?;
+        // A job is in the outbox from the moment that its entry is stamped, and so is what became of it.
+        self.write_outbox()?;
         self.totals.settle(upto);
         let extras = Extras { totals: self.totals.snapshot(), invalid: self.invalid.all(), built };
         self.disk.expire_dedupe(self.clock.now().minus(super::dedupe::WINDOW_MS));

@@ -1,12 +1,14 @@
 //! The engine: command → stamp → apply under the profile's lock → journal → effects.
 //!
 //! Every ingest call runs on the task of the connection that received it, without a thread hop and
-//! without waiting for a disk. Lock order: profile → journal buffer → totals, and
+//! without waiting for a disk. Lock order: profile → journal buffer → totals, outbox, and
 //! profile → session. Nothing takes a profile while holding one of the later ones.
 
 pub mod api;
 
 mod act;
+mod acting;
+mod acts;
 pub mod analysis;
 mod backfill;
 mod catalog;
@@ -15,12 +17,15 @@ mod dedupe;
 mod definitions;
 mod evaluate;
 mod fanout;
+mod follow;
 mod history;
 mod identify;
 mod invalid;
+mod jobs;
 mod list;
 mod members;
 mod open;
+mod outbox;
 pub mod reactions;
 mod read;
 mod refresh;
@@ -35,12 +40,15 @@ mod wake;
 pub use catalog::CatalogApplied;
 pub use definitions::{Listed, Listing, Shown};
 pub(crate) use definitions::{find as find_definition, word};
+pub use jobs::{Untestable, WebhookTest};
 pub use open::{OpenError, Options, Progress};
 pub use read::Readiness;
 pub use refresh::{Busy, Refreshed};
 pub use wake::spawn_background;
 
+use crate::hooks::Hooks;
 use crate::journal::Journal;
+use crate::outbox::Outbox;
 use crate::push::Hub;
 use crate::runtime::clock::Clock;
 use crate::runtime::timers::Timers;
@@ -75,6 +83,12 @@ pub struct Engine {
     members: members::Members,
     analysis: analysis::Analysis,
     invalid: invalid::InvalidLog,
+    /// What is to be done elsewhere.
+    outbox: Outbox,
+    /// What calls webhooks.
+    hooks: Hooks,
+    /// Acts that wait for their webhooks.
+    acts: acts::Acts,
     clock: Arc<dyn Clock>,
     /// One catalog change at a time.
     catalog_gate: Mutex<()>,

@@ -2,7 +2,9 @@
 
 use super::checkpoint::Extras;
 use super::{Engine, Stats, dedupe, history, invalid, members};
+use crate::hooks::{self, Hooks};
 use crate::journal::{self, Journal};
+use crate::outbox::{self, Outbox};
 use crate::push::Hub;
 use crate::runtime::clock::Clock;
 use crate::runtime::timers::Timers;
@@ -39,6 +41,10 @@ pub struct Options {
     pub resume_ttl: Duration,
     /// Actions that a session is sent in a second; past that only the newest state of each. 0 for any number.
     pub push_rate: u32,
+    /// How webhooks are called.
+    pub hooks: hooks::Options,
+    /// How the outbox is run.
+    pub outbox: outbox::Options,
 }
 
 impl Default for Options {
@@ -50,6 +56,8 @@ impl Default for Options {
             dedupe_keep: 1 << 20,
             resume_ttl: Duration::from_secs(120),
             push_rate: 10,
+            hooks: hooks::Options::default(),
+            outbox: outbox::Options::default(),
         }
     }
 }
@@ -144,6 +152,9 @@ impl Engine {
             members,
             analysis: super::analysis::Analysis::default(),
             invalid,
+            outbox: Outbox::new(options.outbox),
+            hooks: Hooks::new(options.hooks),
+            acts: super::acts::Acts::default(),
             clock,
             catalog_gate: Mutex::new(()),
             backfill: super::backfill::Backfill::default(),
@@ -153,11 +164,13 @@ impl Engine {
             stats: Stats::default(),
         });
         let plan = engine.plan.load_full();
+        engine.outbox.restore(&engine.disk)?;
+        let mut old = super::follow::OldPlans::default();
         let mut replayed = 0_u64;
         for record in records {
             let (seq, bytes) = record?;
             let command = command::decode(&bytes).map_err(|source| OpenError::Record { seq: seq.0, source })?;
-            engine.replay(&plan, seq, command);
+            engine.replay(&plan, &mut old, seq, command);
             replayed += 1;
             if replayed.is_multiple_of(10_000) {
                 progress(Progress::Replayed(replayed));
@@ -166,21 +179,24 @@ impl Engine {
         progress(Progress::Replayed(replayed));
         engine.wake_all_overdue(&plan);
         engine.resume_sweep(&plan, built);
+        engine.follow_late(true);
         tracing::info!(profiles = engine.store.len(), replayed, ms = began.elapsed().as_millis(), "recovered");
         Ok(engine)
     }
 
     /// Re-applies one record. What a profile already has is skipped (I12).
-    fn replay(&self, plan: &Plan, seq: Seq, command: Command) {
-        let (id, mut entry) = match command {
-            Command::Entry { profile, entry, .. } => (profile, entry),
-            Command::Catalog { .. } | Command::Job(_) => return,
+    fn replay(&self, plan: &Plan, old: &mut super::follow::OldPlans, seq: Seq, command: Command) {
+        let (id, written, mut entry) = match command {
+            Command::Entry { profile, plan, entry } => (profile, plan, entry),
+            Command::Catalog { .. } => return,
+            Command::Job(record) => return self.outbox.settle(&record),
             Command::Invalid(record) => {
                 self.invalid.keep(record);
                 return;
             }
         };
         entry.moment.seq = seq;
+        self.replay_jobs(plan, old, written, id, &entry);
         if let Some(message_id) = &entry.message_id {
             self.dedupe.insert(message_id, dedupe::First { seq, event_id: entry.id, at: entry.at });
         }

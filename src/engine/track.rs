@@ -2,6 +2,7 @@
 
 use super::api::{Caller, Stored, TrackInput};
 use super::dedupe::First;
+use super::follow::Follows;
 use super::invalid::Reject;
 use super::{Engine, mint, time};
 use crate::telemetry::metrics as m;
@@ -29,9 +30,12 @@ pub(super) struct Draft {
 impl Engine {
     /// Takes one event. Returns once it is applied and on its way to the journal.
     pub fn track(&self, caller: &Caller, input: &TrackInput<'_>) -> Stored {
-        let stored = self.try_track(caller, input).unwrap_or_else(Stored::Rejected);
-        match &stored {
-            Stored::Stored { .. } => {
+        let mut stored = self.try_track(caller, input).unwrap_or_else(Stored::Rejected);
+        // What the event brought about belongs to it: the answer waits for all of it.
+        let followed = self.follow_up();
+        match &mut stored {
+            Stored::Stored { seq, .. } => {
+                *seq = followed.max(*seq);
                 self.stats.events.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 m::events_accepted();
             }
@@ -72,7 +76,7 @@ impl Engine {
     }
 
     /// Holds an event against its definition and its context definition; records why if it does not pass.
-    fn validate<'p>(
+    pub(super) fn validate<'p>(
         &self,
         plan: &'p Plan,
         caller: &Caller,
@@ -198,10 +202,12 @@ impl Engine {
             machine::born(plan, profile, at, changes);
         }
         self.mark_dirty(shared, profile);
+        let follows = Follows::of(plan, profile.core.id, &entry);
         let seq = self.journal.append_with(|seq, record| {
             command::encode_entry(profile.core.id, plan.version, &entry, record);
             self.analysis.rollups.count(profile.core.id, &entry, seq);
             stamped(Moment { seq, ..moment });
+            follows.stamped(self, seq);
         });
         entry.moment.seq = seq;
         if let Some(message_id) = &entry.message_id {

@@ -18,6 +18,7 @@ impl Engine {
         let mut due = Vec::with_capacity(WAVE);
         while self.timers.wait(self.clock.now()) {
             self.fire_due(&mut due);
+            self.follow_up();
         }
     }
 
@@ -113,14 +114,17 @@ impl Engine {
         self.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         self.timers.stop();
         self.fanout.stop();
+        self.outbox.poke();
     }
 }
 
-/// Spawns the timer thread, the fan-out thread and the checkpointer of an engine.
+/// Spawns the timer thread, the fan-out thread and the checkpointer of an engine, and the outbox on the
+/// caller's runtime.
 pub fn spawn_background(engine: &Arc<Engine>, checkpoint_every: std::time::Duration) -> Vec<std::thread::JoinHandle<()>> {
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new().name(name.into()).spawn(work).expect("a thread can be started")
     };
+    engine.start_outbox();
     let timers = engine.clone();
     let fanout = engine.clone();
     let checkpoints = engine.clone();

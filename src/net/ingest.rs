@@ -14,7 +14,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 use super::dialect::{self, Credential};
 use super::{Shared, upstream};
-use crate::engine::api::{ActInput, Caller, IdentifyInput, ListInput, Stored, TrackInput};
+use crate::engine::api::{ActInput, Acted, Acting, Caller, IdentifyInput, ListInput, Stored, TrackInput};
 use crate::telemetry::metrics as m;
 use crate::wire::attractify::{self, Body as Fields};
 use crate::wire::{Rejection, codec, limits};
@@ -56,7 +56,10 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Self { rejection, as_json } = self;
         let status = StatusCode::from_u16(rejection.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = if as_json {
+        let mut response = if let Some(answer) = &rejection.hook {
+            // What the webhook said is the answer, in any dialect.
+            json(status, answer.to_json())
+        } else if as_json {
             let mut body = String::from(r#"{"error":{"code":"#);
             codec::write_text(&mut body, rejection.code);
             body.push_str(r#","message":"#);
@@ -193,7 +196,7 @@ fn merges_traits(fields: &Fields<'_>) -> Result<bool, Rejection> {
 }
 
 async fn act(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Result<Response, Refused> {
-    call(&shared, &headers, body, |caller, fields| {
+    let acting = call(&shared, &headers, body, |caller, fields| {
         let input = ActInput {
             user_id: limits::user_id("userId", fields.user_id.as_deref())?,
             action_id: limits::short("actionId", fields.action_id.as_deref())?,
@@ -204,10 +207,23 @@ async fn act(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) 
             message_id: limits::message_id("messageId", fields.message_id.as_deref())?,
             session: None,
         };
-        let acted = shared.engine.act(caller, &input).inspect_err(|rejection| m::refused(rejection.code))?;
-        Ok((json(StatusCode::OK, "{}".to_owned()), acted.seq))
+        let acting = shared.engine.act(caller, &input).inspect_err(|rejection| m::refused(rejection.code))?;
+        Ok((acting, Seq(0)))
     })
-    .await
+    .await?;
+    // The slot of the request is free again: what waits for webhooks is bounded by itself.
+    let acted = async {
+        let acted = match acting {
+            Acting::Done(acted) => acted,
+            Acting::Waiting(waiting) => waiting.outcome().await.inspect_err(|rejection| m::refused(rejection.code))?,
+        };
+        durable(&shared, acted.seq).await?;
+        Ok(acted)
+    };
+    match acted.await {
+        Ok(Acted { result, .. }) => Ok(json(StatusCode::OK, result.map_or_else(|| "{}".to_owned(), |answer| answer.to_json()))),
+        Err(rejection) => Err(Refused { rejection, as_json: dialect::wants_json(&headers) }),
+    }
 }
 
 async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Result<Response, Refused> {

@@ -1,12 +1,15 @@
 //! The engine, as one connection sees it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use lodestone_state::ids::Millis;
 use lodestone_state::plan::{Plan, TokenGrant, TokenKind};
 
 use super::Shared;
-use crate::engine::api::{self, ActInput, Acted, Caller, Identified, IdentifyInput, Stored, SubscribeInput, TrackInput};
+use crate::engine::api::{self, ActInput, Acted, Acting, Caller, Identified, IdentifyInput, Stored, SubscribeInput, TrackInput};
 use crate::push::session::{Drained, Holder};
 use crate::push::{PushFrame, Session};
 use crate::session::{Opened, Upstream};
@@ -18,7 +21,12 @@ use crate::wire::frame::Hello;
 pub(super) struct EngineUpstream {
     shared: Arc<Shared>,
     open: Option<Held>,
+    /// Reactions that wait for their webhooks. Bounded by the connection's credit.
+    acts: FuturesUnordered<Pin<Box<dyn Future<Output = Told> + Send>>>,
 }
+
+/// What became of a reaction that waited, and its ticket.
+type Told = (u64, Result<Acted, Rejection>);
 
 /// A session, and what it was opened with.
 struct Held {
@@ -44,12 +52,25 @@ fn caller_of(grant: TokenGrant) -> Option<Caller> {
 
 impl EngineUpstream {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, open: None }
+        Self { shared, open: None, acts: FuturesUnordered::new() }
     }
 
     /// The session, once the hello was accepted.
     pub(super) fn session(&self) -> Option<&Arc<Session>> {
         self.open.as_ref().map(|held| &held.session)
+    }
+
+    /// Waits for the end of a reaction that waits for webhooks; for ever if none does.
+    pub(super) async fn acted(&mut self) -> Told {
+        match self.acts.next().await {
+            Some(told) => told,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The same, if one has come to its end already.
+    pub(super) fn acted_by_now(&mut self) -> Option<Told> {
+        self.acts.next().now_or_never().flatten()
     }
 
     /// Whether another connection has resumed the session.
@@ -151,8 +172,14 @@ impl Upstream for EngineUpstream {
         self.shared.engine.identify(&self.held()?.caller, input)
     }
 
-    fn act(&mut self, input: &ActInput<'_>) -> Result<Acted, Rejection> {
-        self.shared.engine.act(&self.held()?.caller, input)
+    fn act(&mut self, input: &ActInput<'_>, ticket: u64) -> Result<Option<Acted>, Rejection> {
+        match self.shared.engine.act(&self.held()?.caller, input)? {
+            Acting::Done(acted) => Ok(Some(acted)),
+            Acting::Waiting(waiting) => {
+                self.acts.push(Box::pin(async move { (ticket, waiting.outcome().await) }));
+                Ok(None)
+            }
+        }
     }
 
     fn subscribe(&mut self, id: &str, input: &SubscribeInput<'_>) -> Result<(), Rejection> {

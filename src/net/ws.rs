@@ -169,7 +169,7 @@ impl Task {
             if let Some(close) = self.connection.closing() {
                 return End::Close(close);
             }
-            if control.draining && !self.connection.waits_for_durable() {
+            if control.draining && !self.connection.waits_for_durable() && !self.connection.waits_for_hooks() {
                 return End::Close(Close::Drain);
             }
             let held_back = self.shared.engine.pressure();
@@ -202,6 +202,10 @@ impl Task {
                     continue;
                 }
                 () = notified(session.as_deref()), if !full => continue,
+                (ticket, outcome) = self.upstream.acted() => {
+                    self.connection.on_acted(ticket, outcome, self.shared.micros());
+                    continue;
+                }
                 changed = self.control.changed() => {
                     if changed.is_err() {
                         return End::Close(Close::Drain);
@@ -270,6 +274,9 @@ impl Task {
     /// Writes what may be said now. Returns false when the peer is gone.
     fn turn(&mut self) -> bool {
         let now = self.shared.micros();
+        while let Some((ticket, outcome)) = self.upstream.acted_by_now() {
+            self.connection.on_acted(ticket, outcome, now);
+        }
         let (waiting, moved) = self.socket.progress();
         self.connection.liveness().output(waiting, moved, now);
         if self.upstream.is_replaced() {

@@ -1,10 +1,13 @@
 //! The state machine of one connection.
 
+mod acting;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use self::acting::Acting;
 use super::ack::{Answers, CompactBatch, Released};
 use super::credit::Credit;
 use super::liveness::{Due, Liveness};
@@ -30,6 +33,7 @@ pub struct Connection {
     answers: Answers,
     pushes: VecDeque<PushFrame>,
     frames: Vec<String>,
+    acting: Acting,
     /// Codes of what was turned away before the engine saw it, for the metrics.
     refusals: Vec<&'static str>,
     malformed: u32,
@@ -49,6 +53,7 @@ impl Connection {
             answers: Answers::default(),
             pushes: VecDeque::new(),
             frames: Vec::new(),
+            acting: Acting::default(),
             refusals: Vec::new(),
             malformed: 0,
             close: None,
@@ -89,6 +94,12 @@ impl Connection {
     #[must_use]
     pub fn waits_for_durable(&self) -> bool {
         !self.answers.is_empty() || !self.pushes.is_empty()
+    }
+
+    /// Whether reactions wait for their webhooks: their outcomes are still to be told.
+    #[must_use]
+    pub fn waits_for_hooks(&self) -> bool {
+        !self.acting.is_empty()
     }
 
     /// Whether so many answers wait for the journal that nothing more should be read. Frames that cost no
@@ -314,17 +325,17 @@ impl Connection {
         let done = if too_long {
             Done::rejected(Rejection::payload_too_large("message", len, limits::EVENT_BYTES))
         } else {
-            self.perform(kind, fields, false, None, up)
+            match self.perform(kind, fields, false, None, up) {
+                Performed::Done(done) => done,
+                // Whatever is sent after it is answered before it.
+                Performed::Waits(ticket) => return self.acting.single(ticket, id, now),
+            }
         };
         match (kind, done.outcome) {
             (MessageKind::Track, outcome) => self.answers.result(done.seq, 1, now, id, outcome),
+            (MessageKind::Act, outcome) => self.acted(id, done.seq, outcome, now),
             (_, Outcome::Rejected(rejection)) => self.error(id, &rejection, 1, now),
             (MessageKind::Identify, _) => self.answers.silent(done.seq, 1, now),
-            (MessageKind::Act, _) => {
-                let mut text = String::with_capacity(96);
-                codec::acted(&mut text, id);
-                self.answers.frame(done.seq, 1, now, text);
-            }
         }
     }
 
@@ -345,10 +356,21 @@ impl Connection {
         let mut summary =
             CompactBatch { id: compact.map(CompactString::new).unwrap_or_default(), credit: cost, ..CompactBatch::default() };
         let mut results = Vec::with_capacity(if compact.is_none() { batch.messages.len() } else { 0 });
+        let mut waits = Vec::new();
         for message in &batch.messages {
-            let (message_id, done) = match message {
+            let (message_id, performed) = match message {
                 Ok(fields) => (fields.id.as_deref(), self.perform_in_batch(fields, batch.sent_at.as_deref(), up)),
-                Err(bad) => (bad.id.as_deref(), Done::rejected(bad.rejection.clone())),
+                Err(bad) => (bad.id.as_deref(), Performed::Done(Done::rejected(bad.rejection.clone()))),
+            };
+            let done = match performed {
+                Performed::Done(done) => done,
+                Performed::Waits(ticket) => {
+                    waits.push((ticket, results.len(), message_id));
+                    if compact.is_none() {
+                        results.push((message_id, Outcome::Dropped));
+                    }
+                    continue;
+                }
             };
             summary.seq = summary.seq.max(done.seq);
             match done.outcome {
@@ -356,6 +378,9 @@ impl Connection {
                 Outcome::Stored(_) => summary.stored += 1,
                 other => summary.others.push((message_id.map(CompactString::new), other)),
             }
+        }
+        if !waits.is_empty() {
+            return self.acting.batch(&waits, summary, &results, compact.is_some(), now);
         }
         if compact.is_some() {
             self.answers.compact(now, summary);
@@ -373,11 +398,12 @@ impl Connection {
         }
     }
 
-    fn perform_in_batch(&mut self, fields: &Fields<'_>, sent_at: Option<&str>, up: &mut impl Upstream) -> Done {
+    fn perform_in_batch(&mut self, fields: &Fields<'_>, sent_at: Option<&str>, up: &mut impl Upstream) -> Performed {
         match fields.kind() {
-            Err(rejection) => Done::rejected(rejection),
+            Err(rejection) => Performed::Done(Done::rejected(rejection)),
             Ok(kind) if kind != MessageKind::Identify && fields.weight() > limits::EVENT_BYTES => {
-                Done::rejected(Rejection::payload_too_large("message", fields.weight(), limits::EVENT_BYTES))
+                let rejection = Rejection::payload_too_large("message", fields.weight(), limits::EVENT_BYTES);
+                Performed::Done(Done::rejected(rejection))
             }
             Ok(kind) => self.perform(kind, fields, true, sent_at, up),
         }
@@ -390,21 +416,28 @@ impl Connection {
         in_batch: bool,
         sent_at: Option<&str>,
         up: &mut impl Upstream,
-    ) -> Done {
+    ) -> Performed {
         let context = self.context.as_deref();
         let result = match (kind, &mut self.who) {
             (_, None) => Err(Rejection::internal()),
             (MessageKind::Track, Some(who)) => perform::track(who, context, fields, sent_at, up),
             (MessageKind::Identify, Some(who)) => perform::identify(who, fields, sent_at, up),
-            (MessageKind::Act, Some(who)) => perform::act(who, context, fields, up),
+            (MessageKind::Act, Some(who)) => {
+                let ticket = self.acting.ticket();
+                match perform::act(who, context, fields, ticket, up) {
+                    Ok(None) => return Performed::Waits(ticket),
+                    Ok(Some(done)) => Ok(done),
+                    Err(rejection) => Err(rejection),
+                }
+            }
         };
-        result.unwrap_or_else(|rejection| {
+        Performed::Done(result.unwrap_or_else(|rejection| {
             // Outside a batch an identify or act is answered by an `error`, which counts it.
             if in_batch || kind == MessageKind::Track {
                 self.refusals.push(rejection.code);
             }
             Done::rejected(rejection)
-        })
+        }))
     }
 
     fn on_reset(&mut self, id: Option<&str>, anonymous_id: Option<&str>, now: Micros, up: &mut impl Upstream) {
@@ -444,6 +477,13 @@ impl Connection {
             Err(rejection) => self.error(id, &rejection, 1, now),
         }
     }
+}
+
+/// What became of a message, or that it is not known yet.
+enum Performed {
+    Done(Done),
+    /// To be told under this ticket.
+    Waits(u64),
 }
 
 #[cfg(test)]

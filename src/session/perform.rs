@@ -1,7 +1,7 @@
 //! What a message asks of the engine: its limits, whom it is filed under, what became of it.
 
 use super::Upstream;
-use crate::engine::api::{ActInput, IdentifyInput, Stored, SubscribeInput, TrackInput};
+use crate::engine::api::{ActInput, Acted, IdentifyInput, Stored, SubscribeInput, TrackInput};
 use crate::wire::codec::Outcome;
 use crate::wire::frame::{Fields, Rare, Subscribe, Text};
 use crate::wire::{Rejection, limits};
@@ -25,6 +25,16 @@ pub(super) struct Done {
 impl Done {
     pub(super) fn rejected(rejection: Rejection) -> Self {
         Self { outcome: Outcome::Rejected(Box::new(rejection)), seq: 0 }
+    }
+
+    pub(super) fn acted(acted: Acted) -> Self {
+        let Acted { seq, duplicate, result } = acted;
+        let outcome = match result {
+            Some(result) => Outcome::Acted { duplicate, result },
+            None if duplicate => Outcome::Duplicate(None),
+            None => Outcome::Stored(None),
+        };
+        Self { outcome, seq: seq.0 }
     }
 
     fn taken(duplicate: bool, seq: u64) -> Self {
@@ -121,10 +131,16 @@ pub(super) fn reset(
     Ok(identified.seq.0)
 }
 
-/// Records a reaction.
-pub(super) fn act(who: &Who, context: Option<&str>, fields: &Fields<'_>, up: &mut impl Upstream) -> Result<Done, Rejection> {
+/// Records a reaction; `None` if it waits, to be told under `ticket`.
+pub(super) fn act(
+    who: &Who,
+    context: Option<&str>,
+    fields: &Fields<'_>,
+    ticket: u64,
+    up: &mut impl Upstream,
+) -> Result<Option<Done>, Rejection> {
     let rare = fields.rare.as_deref();
-    let acted = up.act(&ActInput {
+    let input = ActInput {
         user_id: filed_under(who, fields)?,
         action_id: limits::short("actionId", rare.and_then(|rare| rare.action_id.as_deref()))?,
         event: limits::short("event", fields.event.as_deref())?,
@@ -133,8 +149,8 @@ pub(super) fn act(who: &Who, context: Option<&str>, fields: &Fields<'_>, up: &mu
         context: limits::object("context", fields.context, limits::EVENT_BYTES)?.or(context),
         message_id: limits::message_id("id", fields.id.as_deref())?,
         session: Some(who.session),
-    })?;
-    Ok(Done::taken(acted.duplicate, acted.seq.0))
+    };
+    Ok(up.act(&input, ticket)?.map(Done::acted))
 }
 
 /// Asks for actions.

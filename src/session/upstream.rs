@@ -46,11 +46,12 @@ pub trait Upstream {
     /// Why not.
     fn identify(&mut self, input: &IdentifyInput<'_>) -> Result<Identified, Rejection>;
 
-    /// Records a reaction.
+    /// Records a reaction. `None`: it waits for webhooks, and the connection is told what came of it under
+    /// `ticket` ([`super::Connection::on_acted`]).
     ///
     /// # Errors
     /// Why not.
-    fn act(&mut self, input: &ActInput<'_>) -> Result<Acted, Rejection>;
+    fn act(&mut self, input: &ActInput<'_>, ticket: u64) -> Result<Option<Acted>, Rejection>;
 
     /// Asks for actions. A good answer comes as a push frame of the session.
     ///

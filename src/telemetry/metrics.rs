@@ -3,6 +3,10 @@
 //! Handles are looked up once and kept, so that counting on the event path costs an atomic addition.
 //! Labels come from closed lists. `docs/metrics.md` holds the same table, and a test compares them.
 
+mod outbox;
+
+pub use outbox::*;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -111,6 +115,19 @@ pub const METRICS: &[Metric] = &[
     metric("lodestone_checkpoint_duration_seconds", Kind::Histogram(Buckets::Slow), NONE, Unit::Seconds, "Time to write one checkpoint."),
     metric("lodestone_checkpoint_bytes_total", Kind::Counter, NONE, Unit::Bytes, "Bytes written by checkpoints."),
     metric("lodestone_checkpoint_age_seconds", Kind::Gauge, NONE, Unit::Seconds, "Time since the last checkpoint."),
+    metric("lodestone_hook_calls_total", Kind::Counter, &["mode", "outcome"], Unit::Count, "Webhooks called, blocking an act or queued, by the class of the status or what kept it from coming."),
+    metric("lodestone_hook_duration_seconds", Kind::Histogram(Buckets::Slow), &["mode"], Unit::Seconds, "Time for one call of a webhook, blocking or queued."),
+    metric("lodestone_hook_acts_waiting", Kind::Gauge, NONE, Unit::Count, "Acts that wait for their webhooks."),
+    metric("lodestone_outbox_done_total", Kind::Counter, &["kind"], Unit::Count, "Jobs done: webhook or event."),
+    metric("lodestone_outbox_given_up_total", Kind::Counter, &["kind", "reason"], Unit::Count, "Jobs given up and kept for an operator, by reason."),
+    metric("lodestone_outbox_let_go_total", Kind::Counter, NONE, Unit::Count, "Given up jobs that were deleted because there are too many of them, or they are too old."),
+    metric("lodestone_outbox_delay_seconds", Kind::Histogram(Buckets::Slow), NONE, Unit::Seconds, "From the arrival of a reaction to the success of its queued webhook."),
+    metric("lodestone_outbox_pending", Kind::Gauge, NONE, Unit::Count, "Jobs that wait or are being called."),
+    metric("lodestone_outbox_running", Kind::Gauge, NONE, Unit::Count, "Queued webhooks that are being called."),
+    metric("lodestone_outbox_dead", Kind::Gauge, NONE, Unit::Count, "Given up jobs that are kept."),
+    metric("lodestone_outbox_endpoints_paused", Kind::Gauge, NONE, Unit::Count, "Endpoints that are left alone for a while because they keep failing or asked for it."),
+    metric("lodestone_outbox_memory_bytes", Kind::Gauge, NONE, Unit::Bytes, "Memory that jobs take."),
+    metric("lodestone_outbox_age_seconds", Kind::Gauge, NONE, Unit::Seconds, "Age of the oldest job that waits; 0 when none does."),
     metric("lodestone_journal_position", Kind::Gauge, NONE, Unit::Count, "Last position handed to the journal."),
     metric("lodestone_journal_durable_position", Kind::Gauge, NONE, Unit::Count, "Last position that is durable."),
     metric(journal::BYTES_TOTAL, Kind::Counter, NONE, Unit::Bytes, "Bytes written to the journal, headers included."),

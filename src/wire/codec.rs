@@ -9,6 +9,7 @@ use lodestone_state::ids::Millis;
 use lodestone_state::schema::FieldError;
 
 use super::rejection::Rejection;
+use crate::hooks::Answer;
 use crate::push::frame::PushFrame;
 
 /// Appends a JSON string with its quotes.
@@ -138,6 +139,13 @@ pub enum Outcome {
     Duplicate(Option<u128>),
     /// Not stored, and the client need not know why.
     Dropped,
+    /// A reaction that waited for a webhook, with what that answered.
+    Acted {
+        /// Seen before.
+        duplicate: bool,
+        /// The answer.
+        result: Box<Answer>,
+    },
     /// Turned away.
     Rejected(Box<Rejection>),
 }
@@ -178,6 +186,10 @@ pub fn ack_result(out: &mut String, first: bool, id: Option<&str>, outcome: &Out
             with_event(out, event_id);
         }
         Outcome::Dropped => out.push_str(r#","status":"dropped""#),
+        Outcome::Acted { duplicate, result } => {
+            out.push_str(if *duplicate { r#","status":"duplicate","result":"# } else { r#","status":"stored","result":"# });
+            out.push_str(&result.to_json());
+        }
         Outcome::Rejected(rejection) => {
             out.push_str(r#","status":"rejected","code":"#);
             write_text(out, rejection.code);
@@ -185,9 +197,18 @@ pub fn ack_result(out: &mut String, first: bool, id: Option<&str>, outcome: &Out
             write_text(out, &rejection.message);
             number(out, format_args!(r#","retryable":{},"errors":"#, rejection.retryable()));
             write_details(out, &rejection.details);
+            write_hook(out, rejection);
         }
     }
     out.push('}');
+}
+
+/// What the webhook answered that refused a reaction.
+fn write_hook(out: &mut String, rejection: &Rejection) {
+    if let Some(answer) = &rejection.hook {
+        number(out, format_args!(r#","httpStatus":{},"result":"#, rejection.http_status()));
+        out.push_str(&answer.to_json());
+    }
 }
 
 /// Ends an `ack`, handing back credit.
@@ -209,11 +230,16 @@ pub fn pong(out: &mut String, id: Option<&str>, server_time: Millis) {
     out.push('}');
 }
 
-/// Appends `acted`.
-pub fn acted(out: &mut String, id: Option<&str>) {
+/// Appends `acted`, with what a webhook answered if the reaction waited for one.
+pub fn acted(out: &mut String, id: Option<&str>, result: Option<&Answer>) {
     out.push_str(r#"{"t":"acted","id":"#);
     write_optional(out, id);
-    out.push_str(r#","status":"recorded","httpStatus":200,"result":{}}"#);
+    out.push_str(r#","status":"recorded","httpStatus":200,"result":"#);
+    match result {
+        Some(answer) => out.push_str(&answer.to_json()),
+        None => out.push_str("{}"),
+    }
+    out.push('}');
 }
 
 /// Appends `error`. A fatal one is the last frame before the close.
@@ -242,6 +268,7 @@ pub fn error_about<'a>(
     }
     number(out, format_args!(r#","fatal":{fatal},"details":"#));
     write_details(out, &rejection.details);
+    write_hook(out, rejection);
     let mut about = about.peekable();
     if about.peek().is_some() {
         out.push_str(r#","ids":"#);

@@ -2,6 +2,8 @@
 
 use lodestone_state::schema::FieldError;
 
+use crate::hooks::Answer;
+
 /// A message turned away. `code` is the wire contract; the text is for people and may change.
 ///
 /// A rejection never contains a token. It may quote what the client sent, so it goes back to that client
@@ -17,6 +19,8 @@ pub struct Rejection {
     pub details: Vec<FieldError>,
     /// When trying again makes sense, in milliseconds.
     pub retry_after_ms: Option<u64>,
+    /// The webhook's answer that it comes from.
+    pub hook: Option<Box<Answer>>,
 }
 
 /// What a code means: its HTTP status, and whether the same message may succeed later.
@@ -83,7 +87,7 @@ impl Rejection {
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         debug_assert!(CODES.iter().any(|known| known.code == code), "code {code} is not declared");
-        Self { code, message: message.into(), details: Vec::new(), retry_after_ms: None }
+        Self { code, message: message.into(), details: Vec::new(), retry_after_ms: None, hook: None }
     }
 
     /// A rejection about one field.
@@ -104,7 +108,7 @@ impl Rejection {
     /// Status of an HTTP answer.
     #[must_use]
     pub fn http_status(&self) -> u16 {
-        code_info(self.code).http
+        self.hook.as_deref().map_or_else(|| code_info(self.code).http, Answer::http_status)
     }
 
     /// Whether sending the same message again may succeed.
@@ -225,6 +229,16 @@ impl Rejection {
     #[must_use]
     pub fn action_cap_reached() -> Self {
         Self::new("action_cap_reached", "the action's cap is used up")
+    }
+
+    /// A webhook that the reaction depends on did not agree.
+    #[must_use]
+    pub fn hook_failed(answer: Answer) -> Self {
+        let message = match &answer.error {
+            none if none.is_empty() => format!("the webhook answered {}; nothing was recorded", answer.status_code),
+            why => format!("the webhook gave no answer ({why}); nothing was recorded"),
+        };
+        Self { hook: Some(Box::new(answer)), ..Self::new("hook_failed", message) }
     }
 
     /// A size limit is exceeded; `what` says of which part.

@@ -12,6 +12,7 @@ pub(super) use idempotency::Replays;
 
 mod analysis;
 mod members;
+mod outbox;
 mod reactions;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
         .merge(analysis::routes())
         .merge(members::routes())
         .merge(reactions::routes())
+        .merge(outbox::routes())
         .route("/api/v1/profiles/{id}", get(profile))
         .route("/api/v1/profiles", get(profiles))
         .route("/api/v1/invalid-events", get(invalid_events))

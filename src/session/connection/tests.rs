@@ -6,6 +6,7 @@ use lodestone_state::ids::{Millis, ProfileId, Seq};
 
 use super::*;
 use crate::engine::api::{ActInput, Acted, Identified, IdentifyInput, Stored, SubscribeInput, TrackInput};
+use crate::hooks::Answer;
 
 /// An engine that stores everything it knows: events `A` and `B`.
 #[derive(Default)]
@@ -76,11 +77,15 @@ impl Upstream for Fake {
         })
     }
 
-    fn act(&mut self, input: &ActInput<'_>) -> Result<Acted, Rejection> {
-        if input.action_id == "x" {
-            return Err(Rejection::action_not_found());
+    fn act(&mut self, input: &ActInput<'_>, ticket: u64) -> Result<Option<Acted>, Rejection> {
+        match input.action_id {
+            "x" => Err(Rejection::action_not_found()),
+            "slow" => {
+                self.calls.push(format!("wait {ticket}"));
+                Ok(None)
+            }
+            _ => Ok(Some(Acted { seq: self.next(), duplicate: false, result: None })),
         }
-        Ok(Acted { seq: self.next(), duplicate: false })
     }
 
     fn subscribe(&mut self, id: &str, input: &SubscribeInput<'_>) -> Result<(), Rejection> {
@@ -136,6 +141,17 @@ impl Bench {
         }
         let durable = self.up.seq;
         self.settle(durable)
+    }
+
+    /// The tickets of the reactions that wait.
+    fn waiting(&self) -> Vec<u64> {
+        self.up.calls.iter().filter_map(|call| call.strip_prefix("wait ")?.parse().ok()).collect()
+    }
+
+    /// A reaction that waited came to its end.
+    fn told(&mut self, ticket: u64, outcome: Result<Acted, Rejection>) -> Vec<String> {
+        self.connection.on_acted(ticket, outcome, self.now);
+        self.settle(self.up.seq)
     }
 
     fn settle(&mut self, durable: u64) -> Vec<String> {
@@ -380,6 +396,40 @@ fn reactions() {
             {"t":"identify","id":"m6","userId":"u1"}]}"#,
     ]);
     assert_eq!(short(&answers), ["ack m4:stored m5:action_not_found m6:stored +3"]);
+}
+
+/// A reaction that waits for a webhook is answered when it is done; what comes after it is not held up.
+#[test]
+fn acts_that_wait_hold_up_nobody() {
+    let mut bench = Bench::plain();
+    let answers = bench.send(&[
+        r#"{"t":"act","id":"m1","actionId":"slow","event":"accept"}"#,
+        r#"{"t":"act","id":"m2","actionId":"y","event":"accept"}"#,
+    ]);
+    assert_eq!(short(&answers), ["acted", "credit +1"]);
+    assert!(bench.connection.waits_for_hooks());
+    let ticket = bench.waiting().remove(0);
+    let answer = Answer { status_code: 200, body: "{}".into(), signature: None, error: String::new() };
+    let acted = Acted { seq: Seq(0), duplicate: false, result: Some(Box::new(answer)) };
+    let answers = bench.told(ticket, Ok(acted));
+    let result = r#"{"statusCode":200,"body":"{}","error":""}"#;
+    assert_eq!(answers[0], format!(r#"{{"t":"acted","id":"m1","status":"recorded","httpStatus":200,"result":{result}}}"#));
+    assert!(!bench.connection.waits_for_hooks());
+    assert!(bench.told(ticket, Err(Rejection::internal())).is_empty(), "once");
+}
+
+/// A batch is answered by one ack, when the last of its reactions is done.
+#[test]
+fn a_batch_waits_for_all_of_its_acts() {
+    let mut bench = Bench::plain();
+    let batch = r#"{"t":"batch","messages":[{"t":"act","id":"a","actionId":"slow","event":"show"},
+        {"t":"act","id":"b","actionId":"x","event":"show"},{"t":"act","id":"c","actionId":"slow","event":"show"}]}"#;
+    assert!(bench.send(&[batch]).is_empty());
+    let tickets = bench.waiting();
+    assert!(bench.told(tickets[1], Err(Rejection::action_cap_reached())).is_empty());
+    let acted = Acted { seq: Seq(0), duplicate: false, result: None };
+    let answers = bench.told(tickets[0], Ok(acted));
+    assert_eq!(short(&answers), ["ack a:stored b:action_not_found c:action_cap_reached +3"]);
 }
 
 #[test]

@@ -209,6 +209,15 @@ impl TotalCaps {
         Ok(entry.count(caps, hold.reaction, hold.channel, at))
     }
 
+    /// Holds the place from `now` on, if it is not void. Then [`TotalCaps::commit`] under the same profile's
+    /// lock cannot find it expired.
+    #[must_use]
+    pub fn renew(&self, reservation: &Reservation, now: Millis) -> bool {
+        let Some(entry) = self.entry(reservation.action) else { return false };
+        let mut entry = lock(&entry);
+        entry.holds.get_mut(&reservation.hold).map(|hold| hold.since = now).is_some()
+    }
+
     /// Gives the place back.
     pub fn release(&self, reservation: Reservation) {
         if let Some(entry) = self.entry(reservation.action)

@@ -143,6 +143,8 @@ pub struct Organization {
     pub require_user_hash: bool,
     /// Signs webhooks and user hashes. Leaves the server on request only, never in an export.
     pub key: Option<[u8; 32]>,
+    /// The key before it, while receivers change over to the new one: webhooks are signed with both.
+    pub previous_key: Option<[u8; 32]>,
     /// The id type that makes a customer id.
     pub primary_id_type: String,
     /// Grows by one with every change of these settings.
@@ -157,6 +159,7 @@ impl Default for Organization {
             traits_without_schema: false,
             require_user_hash: false,
             key: None,
+            previous_key: None,
             primary_id_type: "user_id".to_owned(),
             revision: 0,
         }
@@ -402,6 +405,13 @@ impl Catalog {
     pub fn time_of(&self, version: u32) -> Option<Millis> {
         let at = self.times.binary_search_by_key(&version, |(known, _)| *known).ok()?;
         Some(self.times[at].1)
+    }
+
+    /// With this signing key, if there is none yet: no webhook leaves unsigned.
+    #[must_use]
+    pub fn keyed(mut self, key: [u8; 32]) -> Self {
+        self.organization.key.get_or_insert(key);
+        self
     }
 
     /// Notes when this version came about, and forgets the times of versions that nothing refers to.

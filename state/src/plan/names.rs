@@ -24,6 +24,13 @@ impl Plan {
         &self.catalog.organization().name
     }
 
+    /// The keys that sign webhooks, the one in force first; during a rotation the one before it as well.
+    #[must_use]
+    pub fn signing_keys(&self) -> Vec<[u8; 32]> {
+        let organization = self.catalog.organization();
+        organization.key.into_iter().chain(organization.previous_key).collect()
+    }
+
     /// Whether public tokens must prove a known user id.
     #[must_use]
     pub fn requires_user_hash(&self) -> bool {

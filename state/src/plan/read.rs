@@ -21,6 +21,7 @@ impl Draft<'_> {
             "traitsWithoutSchema",
             "requireUserHash",
             "key",
+            "previousKey",
             "primaryIdType",
         ];
         self.only(&fields, &own);
@@ -68,6 +69,16 @@ impl Draft<'_> {
             match hex_key(key) {
                 Some(key) => self.new.organization.key = Some(key),
                 None => self.refuse(fields.at("key"), DEFINITION_INVALID, "key is 32 bytes as 64 hex digits"),
+            }
+        }
+        // Null takes it away: then the rotation is over.
+        if value.get("previousKey").is_some_and(Value::is_null) {
+            self.new.organization.previous_key = None;
+        }
+        if let Some(key) = fields.text("previousKey", &mut self.issues) {
+            match hex_key(key) {
+                Some(key) => self.new.organization.previous_key = Some(key),
+                None => self.refuse(fields.at("previousKey"), DEFINITION_INVALID, "previousKey is 32 bytes as 64 hex digits"),
             }
         }
         if fields.get("primaryIdType").is_some() {

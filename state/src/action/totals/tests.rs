@@ -243,6 +243,18 @@ fn a_hold_times_out() {
 }
 
 #[test]
+fn a_hold_that_is_renewed_holds_on() {
+    let caps = [cap(Group::All, Reaction::Accepted, 1)];
+    let table = TotalCaps::default();
+    let slow = table.reserve(&claim(&caps, 1, Reaction::Accepted)).unwrap();
+    assert!(table.renew(&slow, Millis(HOLD_MS - 1)));
+    assert_eq!(table.expire(Millis(HOLD_MS)), []);
+    assert!(table.commit(&caps, slow, moment(1)).is_ok());
+    let lost = Reservation { action: ACTION, hold: 99 };
+    assert!(!table.renew(&lost, Millis(0)));
+}
+
+#[test]
 fn an_absorbed_profile_hands_its_places_over() {
     let caps = [cap(Group::User, Reaction::Accepted, 1)];
     let table = TotalCaps::default();
