@@ -6,6 +6,7 @@ use super::dedupe::{self, First};
 use super::evaluate::{Fanout, ProfilePerson, spendings};
 use super::sessions::valid_context;
 use super::track::{Draft, check_ids};
+use super::trials::arm_of;
 use super::{Engine, mint};
 use crate::hooks::Answer;
 use crate::telemetry::metrics as m;
@@ -89,7 +90,7 @@ impl Engine {
                 test,
                 properties: input.properties.map(Into::into),
                 context,
-                variant: None,
+                variant: arm_of(&plan, &profile, action),
                 result: None,
             };
             let draft = Draft { t: at, at, user_id: input.user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };
@@ -225,7 +226,7 @@ impl Engine {
                 test,
                 properties: None,
                 context: Props::default(),
-                variant: None,
+                variant: arm_of(&plan, &profile, action),
                 result: None,
             };
             let draft = Draft { t: at, at, user_id: user_id.into(), message_id, kind: EntryKind::Reacted(reacted) };

@@ -10,8 +10,8 @@ use lodestone_state::action::push::{ActionRef, Actions, Candidates, Cause, Input
 use lodestone_state::action::{CapState, Person, Spending, State};
 use lodestone_state::event::Reaction;
 use lodestone_state::expr::{Facts, Source};
-use lodestone_state::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, Millis, ProfileId};
-use lodestone_state::machine::{Changes, ProfileFacts};
+use lodestone_state::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, ExperimentSlot, Millis, ProfileId};
+use lodestone_state::machine::{self, Changes, ProfileFacts};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::Profile;
 use lodestone_state::store::Shared;
@@ -64,6 +64,10 @@ impl Person for ProfilePerson<'_> {
 
     fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>)) {
         spendings(self.0.plan, self.0.profile, action).for_each(f);
+    }
+
+    fn arm(&self, experiment: ExperimentSlot) -> Option<u16> {
+        machine::arm(self.0.plan, self.0.profile, experiment)
     }
 }
 
@@ -152,6 +156,8 @@ impl Engine {
             changes = &settled;
         }
         self.note_members(profile, changes);
+        m::funnel_runs_evicted(changes.evicted);
+        m::goal_records_dropped(changes.unkept);
         let mut decided = Decided::default();
         let sessions = self.hub.of(profile.core.id);
         if !sessions.is_empty() {
@@ -163,6 +169,7 @@ impl Engine {
             }
         }
         self.settle(plan, profile, decided);
+        self.record_withheld(plan, shared, profile, &sessions);
     }
 
     /// Gives places that came free to whoever waits for one, and schedules the next flip. The caller holds

@@ -160,6 +160,7 @@ impl Engine {
             let mut decided = Decided::default();
             self.decide(&plan, &profile, session, &input, &mut decided);
             self.settle(&plan, &mut profile, decided);
+            self.record_withheld(&plan, &shared, &mut profile, std::slice::from_ref(session));
             return;
         }
     }

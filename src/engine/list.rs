@@ -58,10 +58,12 @@ impl Engine {
                 once.is_some_and(|once| self.dedupe.find(&self.disk, &once, now).is_some())
             };
             let offered = live.poll(&filter, Some(&context), &world, &known, &mut mint);
+            let withheld = live.take_withheld();
             for offer in offered.iter().filter(|offer| offer.first) {
                 self.delivery_begins(&plan, id, caller.channel, offer.slot, offer.action.delivery_id);
             }
             let once: Vec<_> = offered.iter().map(|offer| poller.once(offer.slot)).collect();
+            self.record_unpolled(&plan, &shared, &mut profile, caller.channel, input.user_id, input.session_id, withheld);
             break (offered, once, id, context_invalid);
         };
         for (offer, once) in offered.iter().zip(once).filter(|(offer, _)| offer.first) {

@@ -49,7 +49,11 @@ impl Engine {
         let mut profile = shared.lock();
         let plan = self.touch_locked(shared, &mut profile);
         let entries = self.history().load(&profile);
-        profile_json(&plan, &profile, &entries)
+        let mut json = profile_json(&plan, &profile, &entries);
+        for (name, touch) in super::attribution::exposed(&plan, &profile, self.clock.now()) {
+            json["computedTraits"][name] = touch;
+        }
+        json
     }
 
     fn touch_locked(&self, shared: &Shared, profile: &mut Profile) -> Arc<Plan> {
@@ -304,6 +308,7 @@ fn event_json(plan: &Plan, entry: &Entry, event: &Occurrence) -> Value {
 
 pub(super) fn reaction_json(plan: &Plan, entry: &Entry, reacted: &Reacted) -> Value {
     let action = plan.action_plan(reacted.action);
+    let (experiment, variant) = reacted.variant.map_or((None, None), |arm| super::trials::named(plan, arm));
     json!({
         "type": "reaction",
         "id": uuid_text(entry.id),
@@ -314,6 +319,8 @@ pub(super) fn reaction_json(plan: &Plan, entry: &Entry, reacted: &Reacted) -> Va
         "deliveryId": reacted.delivery.map(delivery_text),
         "userId": entry.user_id.as_str(),
         "test": reacted.test,
+        "experiment": experiment,
+        "variant": variant,
         "properties": reacted.properties.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
         "context": plan.paths.render(&reacted.context),
         "result": reacted.result.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),

@@ -185,6 +185,7 @@ impl Engine {
             let mut decided = Decided::default();
             self.decide(&plan, &profile, session, &input, &mut decided);
             self.settle(&plan, &mut profile, decided);
+            self.record_withheld(&plan, &shared, &mut profile, std::slice::from_ref(session));
             return Ok(());
         }
     }
@@ -219,7 +220,10 @@ impl Engine {
             self.bring_up_to_date(&plan, &mut profile, &mut changes);
             self.ensure_identity(&plan, &shared, &mut profile, channel, user_id, &mut changes);
             self.after(&plan, &shared, &mut profile, &changes);
-            return work(&plan, &mut profile);
+            let done = work(&plan, &mut profile);
+            let sessions = self.hub.of(profile.core.id);
+            self.record_withheld(&plan, &shared, &mut profile, &sessions);
+            return done;
         }
     }
 
@@ -257,6 +261,7 @@ impl Engine {
         let mut decided = Decided::default();
         self.decide(&plan, &profile, &session, &input, &mut decided);
         self.settle(&plan, &mut profile, decided);
+        self.record_withheld(&plan, &shared, &mut profile, std::slice::from_ref(&session));
     }
 
     /// Sessions of absorbed profiles, other than the one that asked, learn whom they act for now.

@@ -106,6 +106,7 @@ pub const METRICS: &[Metric] = &[
     metric("lodestone_plan_version", Kind::Gauge, NONE, Unit::Count, "Version of the definitions in force."),
     metric("lodestone_plan_swaps_total", Kind::Counter, NONE, Unit::Count, "Changes of the definitions."),
     metric("lodestone_funnel_runs_evicted_total", Kind::Counter, NONE, Unit::Count, "Runs of funnels given up because a profile had too many at once."),
+    metric("lodestone_goal_records_dropped_total", Kind::Counter, NONE, Unit::Count, "Touches and conversions that a profile does not keep any more because it had too many."),
     metric("lodestone_backfill_profiles_total", Kind::Counter, NONE, Unit::Count, "Profiles folded anew because definitions changed, by the sweep."),
     metric("lodestone_backfill_events_total", Kind::Counter, NONE, Unit::Count, "Events of the profiles that the sweep folded anew."),
     metric("lodestone_backfill_left_profiles", Kind::Gauge, NONE, Unit::Count, "Profiles that the sweep has still to visit."),
@@ -170,6 +171,7 @@ struct Handles {
     plan_version: Gauge,
     plan_swaps: Counter,
     funnel_evicted: Counter,
+    goal_dropped: Counter,
     backfill_profiles: Counter,
     backfill_events: Counter,
     backfill_left: Gauge,
@@ -216,6 +218,7 @@ impl Handles {
             plan_version: metrics::gauge!("lodestone_plan_version"),
             plan_swaps: metrics::counter!("lodestone_plan_swaps_total"),
             funnel_evicted: metrics::counter!("lodestone_funnel_runs_evicted_total"),
+            goal_dropped: metrics::counter!("lodestone_goal_records_dropped_total"),
             backfill_profiles: metrics::counter!("lodestone_backfill_profiles_total"),
             backfill_events: metrics::counter!("lodestone_backfill_events_total"),
             backfill_left: metrics::gauge!("lodestone_backfill_left_profiles"),
@@ -389,6 +392,13 @@ pub fn rule_fired(what: lodestone_state::event::Firing) {
 pub fn funnel_runs_evicted(count: u32) {
     if count > 0 {
         handles().funnel_evicted.increment(u64::from(count));
+    }
+}
+
+/// So many touches and conversions are not kept any more: late ones before them cost a look at the log.
+pub fn goal_records_dropped(count: u32) {
+    if count > 0 {
+        handles().goal_dropped.increment(u64::from(count));
     }
 }
 

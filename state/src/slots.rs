@@ -39,6 +39,16 @@ impl<T> Slots<T> {
         &mut self.0[at].1
     }
 
+    /// Makes `state` the state in `slot`; none leaves it empty.
+    pub fn put(&mut self, slot: u32, state: Option<T>) {
+        match (self.0.binary_search_by_key(&slot, |(s, _)| *s), state) {
+            (Ok(at), Some(state)) => self.0[at].1 = state,
+            (Ok(at), None) => drop(self.0.remove(at)),
+            (Err(at), Some(state)) => self.0.insert(at, (slot, state)),
+            (Err(_), None) => {}
+        }
+    }
+
     /// Forgets the state in `slot`.
     pub fn remove(&mut self, slot: u32) -> Option<T> {
         self.0.binary_search_by_key(&slot, |(s, _)| *s).ok().map(|i| self.0.remove(i).1)

@@ -76,7 +76,7 @@ enum Parts {
     Cyclic(Cyclic),
 }
 
-fn bad(detail: impl Into<String>) -> Problem {
+pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail)
 }
 
@@ -148,7 +148,7 @@ impl Question {
 }
 
 /// Both inclusive; what is left out makes it the last [`DAYS`] days up to today or to `end`.
-fn dates(start: Option<String>, end: Option<String>, today: Date) -> Result<Dates, Problem> {
+pub(super) fn dates(start: Option<String>, end: Option<String>, today: Date) -> Result<Dates, Problem> {
     let read = |name: &str, text: String| parse_date(&text).ok_or_else(|| bad(format!("{name} must be a date YYYY-MM-DD")));
     let start = start.map(|text| read("start", text)).transpose()?;
     let end = end.map(|text| read("end", text)).transpose()?.unwrap_or(today);

@@ -1,7 +1,9 @@
 //! `/api/v1`: profiles, definitions, the status and the catalog, for the bearer of an admin token.
 
+mod attribution;
 mod definitions;
 mod edit;
+mod experiments;
 mod idempotency;
 mod organization;
 mod precondition;
@@ -51,6 +53,8 @@ pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
         .route("/api/v1/status", get(status))
         .route("/api/v1/catalog", post(move |state, headers, body| catalog(state, headers, body, catalog_bytes_max)))
         .merge(definitions::routes())
+        .merge(attribution::routes())
+        .merge(experiments::routes())
         .merge(organization::routes())
         .merge(refresh::routes())
         .route("/api/{*path}", any(unknown))

@@ -7,8 +7,10 @@ use super::json::{Node, field_issue};
 use super::parts::{caps, context_conditions, created_at, test_users, trait_conditions};
 use super::properties::{self, Entry, Properties};
 use super::time_range::TimeRange;
+use super::trial::Trial;
 use crate::event::{Reacted, Reaction};
 use crate::expr::{Expr, Resolve, Source};
+use crate::goal::Cost;
 use crate::ids::{AudienceSlot, ChannelSlot, EventSlot, Millis};
 use crate::issue::Issue;
 use crate::time::Zone;
@@ -113,6 +115,12 @@ pub struct ActionDef {
     pub test_users: Box<[TestUser]>,
     /// For how long after it ceased to be valid a delivery may still be accepted, in milliseconds.
     pub accept_grace_ms: i64,
+    /// Reports add up actions of one campaign.
+    pub campaign: Option<CompactString>,
+    /// What it costs.
+    pub cost: Option<Cost>,
+    /// The running experiment that it is part of. Set by the plan, which knows both.
+    pub trial: Option<Trial>,
 }
 
 impl ActionDef {
@@ -165,6 +173,9 @@ impl ActionDef {
             properties: Properties::merge(&kind.defaults, own),
             test_users,
             accept_grace_ms: node.int("acceptGraceSec", 0..=31_536_000, issues).unwrap_or(0) * 1000,
+            campaign: node.text("campaign", issues).filter(|campaign| !campaign.is_empty()).map(Into::into),
+            cost: node.get("cost").and_then(|cost| Cost::compile(cost, &node.at("cost"), issues)),
+            trial: None,
         };
         (issues.len() == before).then_some(def)
     }

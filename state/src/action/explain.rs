@@ -25,7 +25,8 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
     /// `Action State`, `Channel`, `Test User`, `Time Range`, `Computedtrait Conditions`,
-    /// `Customtrait Conditions`, `Context Conditions`, `Audience`, `Capping` or `Budget`, in this order.
+    /// `Customtrait Conditions`, `Context Conditions`, `Audience`, `Capping` or `Budget`, in this order, and
+    /// `Experiment` where one runs.
     pub name: &'static str,
     /// How it went.
     pub state: Outcome,
@@ -65,7 +66,8 @@ impl ActionDef {
             self.capping_step(view),
             budget_step(view),
         ];
-        steps.extend(asked.into_iter().map(|step| if skip { Step { state: Outcome::Skipped, ..step } } else { step }));
+        let asked = asked.into_iter().chain(self.experiment_step(view));
+        steps.extend(asked.map(|step| if skip { Step { state: Outcome::Skipped, ..step } } else { step }));
         Explanation { display: decision.eligible, until: stands(decision.until), steps }
     }
 
@@ -130,6 +132,10 @@ impl ActionDef {
             (n, member_of) => format!("member of {member_of} of {n} audience{}, one is needed", plural(n)),
         };
         step("Audience", self.in_audience(view), info)
+    }
+
+    fn experiment_step(&self, view: &View<'_>) -> Option<Step> {
+        self.trial_step(view).map(|(holds, info)| step("Experiment", holds, info))
     }
 
     fn capping_step(&self, view: &View<'_>) -> Step {

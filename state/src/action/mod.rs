@@ -25,6 +25,7 @@ pub mod push;
 mod targeting;
 mod time_range;
 mod totals;
+mod trial;
 
 pub use budget::{BudgetDef, Held, Spending};
 pub use capping::{Cap, CapState, Group, RING_MAX, gated};
@@ -35,6 +36,7 @@ pub use properties::{PROPERTIES_MAX, Properties};
 pub use targeting::{Admitted, Decision, Person, Proof, Reason, Refusal, View};
 pub use time_range::TimeRange;
 pub use totals::{Capped, Claim, Committed, Expired, Full, HOLD_MS, NoTotals, Reservation, TotalCaps, Totals, TotalsSnapshot};
+pub use trial::Trial;
 
 use crate::event::Reaction;
 use crate::expr::Resolve;

@@ -92,6 +92,31 @@ fn entry(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Opt
 }
 
 impl Properties {
+    /// Reads the list of properties of something else than an action or its type: of a variant.
+    pub(crate) fn compile(json: &serde_json::Value, resolve: &dyn Resolve, pointer: &str, issues: &mut Vec<Issue>) -> Self {
+        Self::merge(&[], entries(&Node::new(json, pointer), resolve, issues))
+    }
+
+    /// These properties with `over` in the place of those of the same channel and name.
+    #[must_use]
+    pub fn overlaid(&self, over: &Self) -> Self {
+        let mut channels: Vec<(ChannelSlot, Vec<(CompactString, Content)>)> =
+            self.0.iter().map(|(channel, list)| (*channel, list.to_vec())).collect();
+        for (channel, list) in &over.0 {
+            let at = channels.iter().position(|(other, _)| other == channel).unwrap_or_else(|| {
+                channels.push((*channel, Vec::new()));
+                channels.len() - 1
+            });
+            for (name, content) in list {
+                match channels[at].1.iter_mut().find(|(other, _)| other == name) {
+                    Some((_, place)) => *place = content.clone(),
+                    None => channels[at].1.push((name.clone(), content.clone())),
+                }
+            }
+        }
+        Self(channels.into_iter().map(|(channel, list)| (channel, list.into())).collect())
+    }
+
     /// Merges the type's entries and the action's: per channel the last of a name wins, in the place of
     /// the first.
     pub(super) fn merge(defaults: &[Entry], own: Vec<Entry>) -> Self {

@@ -169,7 +169,7 @@ impl From<Reason> for RevokeReason {
             Reason::Time | Reason::QuietHours(_) => Self::Expired,
             Reason::Audience => Self::Audience,
             Reason::Capped { .. } | Reason::Budget(_) => Self::Capped,
-            Reason::Channel | Reason::TestUser | Reason::Traits | Reason::Context => Self::Targeting,
+            Reason::Channel | Reason::TestUser | Reason::Traits | Reason::Context | Reason::Withheld => Self::Targeting,
         }
     }
 }

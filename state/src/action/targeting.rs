@@ -6,7 +6,7 @@ use super::definition::{ActionDef, State};
 use super::totals::Totals;
 use crate::event::{Props, Reaction};
 use crate::expr::{Facts, Source, Truth, descend};
-use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, Millis, ProfileId};
+use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, ExperimentSlot, Millis, ProfileId};
 use crate::value::Value;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -23,6 +23,10 @@ pub trait Person: Facts {
     fn profile(&self) -> ProfileId;
     /// Calls `f` with every budget that governs an action.
     fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>));
+    /// The person's arm of a running experiment, as [`crate::experiment::ExperimentDef::arm`] says it.
+    fn arm(&self, _experiment: ExperimentSlot) -> Option<u16> {
+        None
+    }
 }
 
 /// One action before one person on one connection, now.
@@ -78,6 +82,8 @@ pub enum Reason {
     Budget(BudgetSlot),
     /// It is quiet, says a budget.
     QuietHours(BudgetSlot),
+    /// Due, but an experiment holds it back. The last that is asked.
+    Withheld,
 }
 
 impl Reason {
@@ -95,6 +101,7 @@ impl Reason {
             Self::Capped { .. } => "capped",
             Self::Budget(_) => "budget",
             Self::QuietHours(_) => "quiet_hours",
+            Self::Withheld => "withheld",
         }
     }
 }
@@ -169,7 +176,8 @@ impl From<Reason> for Refusal {
             Reason::Channel => Self::WrongChannel,
             Reason::TestUser => Self::NotTestUser,
             Reason::Time => Self::WrongTime,
-            Reason::Audience => Self::NotInAudience,
+            // Nobody is told that they are in a holdout.
+            Reason::Audience | Reason::Withheld => Self::NotInAudience,
             Reason::Traits => Self::WrongTraits,
             Reason::Context => Self::WrongContext,
             Reason::Capped { .. } => Self::Capped,
@@ -294,6 +302,7 @@ impl ActionDef {
         }
         match self.often_enough(view, ask.reaction, ask.holding) {
             (Some(reason), opens) => no(reason, opens),
+            (None, stands) if ask.wishes && self.is_withheld(view) => no(Reason::Withheld, until.min(context.until).min(stands)),
             (None, stands) => yes(until.min(context.until).min(stands)),
         }
     }

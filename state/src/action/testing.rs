@@ -4,7 +4,7 @@ use super::push::{ActionRef, Actions};
 use super::{ActionDef, ActionType, BudgetDef, CapState, Person, Spending, View};
 use crate::event::Props;
 use crate::expr::{Facts, PathRef, Resolve, Source, descend};
-use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, DefId, EventSlot, Millis, PathId, ProfileId, TraitSlot};
+use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, DefId, EventSlot, ExperimentSlot, Millis, PathId, ProfileId, TraitSlot};
 use crate::issue::Issue;
 use crate::schema::DataType;
 use crate::time::{Zone, parse_rfc3339};
@@ -118,6 +118,7 @@ pub(crate) struct Someone {
     pub(crate) computed: BTreeMap<&'static str, Value>,
     pub(crate) member_of: Vec<AudienceSlot>,
     pub(crate) caps: BTreeMap<ActionSlot, CapState>,
+    pub(crate) arms: BTreeMap<ExperimentSlot, u16>,
     /// By slot: what is allowed, what is spent, and which actions are governed.
     pub(crate) budgets: Vec<(BudgetDef, CapState, Vec<u32>)>,
 }
@@ -141,6 +142,9 @@ impl Person for Someone {
     }
     fn caps(&self, action: ActionSlot) -> Option<&CapState> {
         self.caps.get(&action)
+    }
+    fn arm(&self, experiment: ExperimentSlot) -> Option<u16> {
+        self.arms.get(&experiment).copied()
     }
     fn profile(&self) -> ProfileId {
         ProfileId(1)

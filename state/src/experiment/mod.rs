@@ -1,22 +1,18 @@
-//! Experiments: variants and a holdout, assigned by a salted hash.
+//! Experiments: variants and a holdout, assigned by a salted hash, and what became of everybody.
+//!
+//! An experiment is about one or more actions. Whoever is due for one of them while it runs is in one of its
+//! arms: a variant, which says something else in place of the action's own properties, or the holdout, which
+//! gets nothing. The first time that somebody would be, or is, delivered to is their *exposure*; from then on
+//! the conversions of the experiment's goal count for the arm of that exposure, whatever happens later.
+//!
+//! * `definition` compiles an experiment, `assign` says who is in which arm.
+//! * [`TrialState`] is what one profile holds of one experiment, a fold of its log (F-1).
+//! * [`stats`] compares arms so that looking often does no harm.
 
-use crate::expr::Resolve;
-use crate::issue::Issue;
-use crate::time::Zone;
-use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+mod assign;
+mod definition;
+mod state;
+pub mod stats;
 
-/// A compiled experiment.
-#[derive(Clone, Debug)]
-pub struct ExperimentDef {}
-
-/// What a profile holds of one experiment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TrialState {}
-
-impl ExperimentDef {
-    /// Compiles a definition. `pointer` is where it stands in its document.
-    pub fn compile(_json: &Json, _resolve: &dyn Resolve, _zone: &Zone, _pointer: &str, _issues: &mut Vec<Issue>) -> Option<Self> {
-        Some(Self {})
-    }
-}
+pub use definition::{ExperimentDef, VARIANTS_MAX, Variant};
+pub use state::{Exposure, TrialState};

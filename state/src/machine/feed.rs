@@ -2,7 +2,7 @@
 
 use super::log::refold;
 use super::review::{put_audience, review, take_audience};
-use super::{Changes, Dry, ProfileFacts, rules};
+use super::{Changes, Dry, ProfileFacts, goals, rules};
 use crate::action::{CapState, Group};
 use crate::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted};
 use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, PathId};
@@ -46,6 +46,11 @@ pub(super) fn fold_entry(
                     counts.record(&action.def.caps, Group::User, reacted.reaction, reacted.channel, entry.moment.t);
                 }
                 out.reacted = Some(reacted.action);
+            }
+            let mut dry = Dry::default();
+            goals::react(plan, profile, entry, reacted, &mut dry, out);
+            if let (false, Some(history)) = (dry.is_empty(), history) {
+                refold(plan, profile, &dry, Some(entry), history, out);
             }
         }
         EntryKind::Fired(fired) => {
@@ -111,6 +116,7 @@ fn feed(
     if !folding && moment < profile.core.newest {
         dry.add_readers(plan);
     }
+    goals::convert(plan, profile, event, moment, occurrence, &mut dry, out);
     let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
     let mut touched = rules::feed(plan, profile, moment, now, occurrence, folding, &mut dry);
     // Audiences first: a step that compares with a trait reads the value from just before the event.

@@ -74,6 +74,12 @@ pub(super) fn refold(
             affected.push(slot);
         }
     }
+    for &slot in &dry.goals {
+        profile.core.goals.put(slot.0, scratch.core.goals.get(slot.0).cloned());
+    }
+    for &slot in &dry.trials {
+        profile.core.trials.put(slot.0, scratch.core.trials.get(slot.0).cloned());
+    }
     review(plan, profile, affected, now, late.map(|e| e.moment), false, out);
     rules::look(plan, profile, &touched, now, out);
 }

@@ -6,18 +6,23 @@
 //! code path therefore serves live events, late events, merges, backfill and replay.
 
 mod feed;
+mod goals;
 mod log;
 mod review;
 mod rules;
+mod trials;
 mod watch;
 
 pub use log::{absorb, fold, forget, rebuild};
 pub use rules::{all_due, due, metric};
+pub use trials::arm;
 pub use watch::{Watch, fold_watched};
 
 use crate::event::{Entry, MembershipChange, Occurrence};
 use crate::expr::{Facts, PathRef, Source, descend};
-use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, EventSlot, Millis, PathId, RuleSlot, Seq, TraitSlot};
+use crate::ids::{
+    ActionSlot, AudienceSlot, BudgetSlot, EventSlot, ExperimentSlot, GoalSlot, Millis, PathId, RuleSlot, Seq, TraitSlot,
+};
 use crate::plan::{Plan, RulePlan};
 use crate::profile::{History, Profile};
 use crate::traits::TraitDef;
@@ -43,6 +48,8 @@ pub struct Changes {
     pub reentered: SmallVec<[AudienceSlot; 2]>,
     /// Runs of funnels that were given up because a profile had too many at once.
     pub evicted: u32,
+    /// Touches and conversions that goals do not keep any more because there were too many.
+    pub unkept: u32,
     /// The action that this input reacted to.
     pub reacted: Option<ActionSlot>,
     /// Budgets that this input used up.
@@ -207,6 +214,8 @@ struct Dry {
     traits: SmallVec<[TraitSlot; 2]>,
     audiences: SmallVec<[AudienceSlot; 2]>,
     rules: SmallVec<[RuleSlot; 2]>,
+    goals: SmallVec<[GoalSlot; 2]>,
+    trials: SmallVec<[ExperimentSlot; 2]>,
 }
 
 impl Dry {
@@ -216,10 +225,15 @@ impl Dry {
         self.audiences.extend(plan.audiences.iter().flatten().filter(|a| a.def.reads_profile()).map(|a| a.slot));
         let reads = |rule: &&RulePlan| rule.def.metric.events().is_some_and(TraitDef::reads_profile);
         self.rules.extend(plan.rules.iter().flatten().filter(reads).map(|rule| rule.slot));
+        for goal in plan.goals.iter().flatten().filter(|goal| goal.def.reads_profile()) {
+            self.goals.push(goal.slot);
+            self.trials.extend(goal.experiments.iter().copied());
+        }
     }
 
     fn is_empty(&self) -> bool {
-        self.traits.is_empty() && self.audiences.is_empty() && self.rules.is_empty()
+        let goals = self.goals.is_empty() && self.trials.is_empty();
+        self.traits.is_empty() && self.audiences.is_empty() && self.rules.is_empty() && goals
     }
 }
 

@@ -237,6 +237,7 @@ impl Draft<'_> {
         self.unique(&pointers);
         self.in_use_types(&pointers);
         self.in_use_keys(&pointers);
+        self.kept_experiments(&pointers);
         let mut compiler = Compiler::new(&self.new, &pointers, true);
         compiler.run();
         let (paths, issues) = compiler.finish(self.old);

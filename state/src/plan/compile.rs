@@ -6,6 +6,7 @@ use super::document::{issue, tidy};
 use super::lookup::Finders;
 use super::refs::{self, Target};
 use super::resolve::{Names, check_paths};
+use super::trials;
 use crate::action::{ActionDef, ActionType, BudgetDef};
 use crate::audience::AudienceDef;
 use crate::experiment::ExperimentDef;
@@ -92,6 +93,7 @@ impl<'a> Compiler<'a> {
         let experiments = self
             .each(Kind::Experiment, &names, |body, pointer, issues| ExperimentDef::compile(body, &names, &zone, pointer, issues));
         self.circles();
+        self.contests(&names, &actions, &experiments);
         Parts { names, traits, audiences, actions, rules, goals, budgets, experiments }
     }
 
@@ -102,6 +104,18 @@ impl<'a> Compiler<'a> {
             match self.pointers.get(&(Kind::Audience, slot)) {
                 Some(pointer) => self.issues.push(Issue { pointer: format!("{pointer}{}", one.pointer), ..one }),
                 None => self.collateral.push((Kind::Audience, slot, one)),
+            }
+        }
+    }
+
+    /// An action takes part in one running experiment: two would each change what the other measures.
+    fn contests(&mut self, names: &Names<'_>, actions: &[Option<ActionDef>], experiments: &[Option<ExperimentDef>]) {
+        for contest in trials::contests(experiments, actions) {
+            let place = trials::place(&contest, self.catalog, names, self.pointers);
+            let one = contest.issue(self.catalog);
+            match place {
+                Some(pointer) => self.issues.push(Issue { pointer, ..one }),
+                None => self.collateral.push((Kind::Experiment, contest.later.index(), one)),
             }
         }
     }

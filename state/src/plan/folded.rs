@@ -46,7 +46,11 @@ impl Plan {
         self.rules.iter().flatten().for_each(|one| add(Kind::Rule, one.slot.0, one.id, one.fingerprint));
         self.goals.iter().flatten().for_each(|one| add(Kind::Goal, one.slot.0, one.id, one.fingerprint));
         self.budgets.iter().flatten().for_each(|one| add(Kind::Budget, one.slot.0, one.id, one.fingerprint));
-        self.experiments.iter().flatten().for_each(|one| add(Kind::Experiment, one.slot.0, one.id, one.fingerprint));
+        // Of an experiment only what counts as a success: who is in which arm stands in the log.
+        for one in self.experiments.iter().flatten() {
+            let counts = crc32c::crc32c(format!("{:?} {:?}", one.def.goal, one.def.window_ms).as_bytes());
+            add(Kind::Experiment, one.slot.0, one.id, u64::from(counts));
+        }
         all
     }
 

@@ -10,6 +10,7 @@ use super::plan::{
 use super::refs::{self, Named, Role, Target};
 use super::remove::PURGE;
 use super::resolve::Names;
+use super::trials;
 use crate::action::{ActionDef, State};
 use crate::audience::AudienceDef;
 use crate::expr::{PathRef, Resolve};
@@ -32,6 +33,7 @@ struct Looks {
     event_actions: BTreeMap<usize, Vec<ActionSlot>>,
     event_rules: BTreeMap<usize, Vec<RuleSlot>>,
     event_goals: BTreeMap<usize, Vec<GoalSlot>>,
+    goal_experiments: BTreeMap<usize, Vec<ExperimentSlot>>,
     trait_rules: BTreeMap<usize, Vec<RuleSlot>>,
     trait_audiences: BTreeMap<usize, Vec<AudienceSlot>>,
     trait_actions: BTreeMap<usize, Vec<ActionSlot>>,
@@ -122,7 +124,7 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         fingerprint: prints.audiences[slot],
     });
     let mut defs = actions.into_iter();
-    let actions: Vec<Option<ActionPlan>> = table_with(&catalog.actions, &mut defs, |slot, known, def| ActionPlan {
+    let mut actions: Vec<Option<ActionPlan>> = table_with(&catalog.actions, &mut defs, |slot, known, def| ActionPlan {
         slot: ActionSlot(number(slot)),
         id: known.id,
         name: known.name.clone(),
@@ -146,6 +148,7 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         key: known.key.clone(),
         name: known.name.clone(),
         def,
+        experiments: list(&looks.goal_experiments, slot),
         fingerprint: prints.goals[slot],
     });
     let mut defs = budgets.into_iter();
@@ -168,6 +171,7 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
             def,
             fingerprint: prints.experiments[slot],
         });
+    trials::join(&experiments, &mut actions);
     let touches = looks
         .custom
         .into_iter()
@@ -297,6 +301,11 @@ fn looks(parts: &Parts<'_>) -> Looks {
             }
         }
     }
+    trials::look(parts, &mut |found| match found {
+        trials::Found::Goal(goal, experiment) => push(&mut looks.goal_experiments, Some(goal.index()), experiment),
+        trials::Found::Computed(slot, action) => push(&mut looks.trait_actions, Some(slot.index()), action),
+        trials::Found::Custom(path, action) => looks.custom.entry(path).or_default().1.push(action),
+    });
     for (slot, known) in catalog.live(Kind::Goal) {
         for named in refs::list(Kind::Goal, &known.json()).iter().filter(|named| named.role == Role::Feed) {
             push(&mut looks.event_goals, names.event(&named.text).map(EventSlot::index), GoalSlot(number(slot)));

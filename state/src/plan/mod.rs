@@ -38,6 +38,7 @@ mod resolve;
 mod shape;
 mod structure;
 mod token;
+mod trials;
 
 pub use apply::DEFINITIONS_MAX;
 pub use catalog::{Catalog, Definition, Kind, LoadError, Organization, Token, TokenKind, token_hash};

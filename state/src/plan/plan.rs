@@ -187,6 +187,8 @@ pub struct GoalPlan {
     pub name: String,
     /// What converts, and how it is credited.
     pub def: GoalDef,
+    /// Experiments whose success it is.
+    pub experiments: Box<[ExperimentSlot]>,
     /// Differs from another plan's where the state has to be built anew.
     pub fingerprint: u64,
 }

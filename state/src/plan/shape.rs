@@ -227,7 +227,7 @@ pub(super) static BUDGET: Shape = Fields(
 /// An experiment.
 pub(super) static EXPERIMENT: Shape = Fields(
     &["id", "version", "name", "description", "key", "actions", "tag", "holdout", "salt", "goal", "state", "confidence"],
-    &[("variants", List(&Fields(&["key", "name", "weight"], &[("properties", List(&PROPERTY))])))],
+    &[("variants", List(&Fields(&["key", "name", "weight"], &[("properties", List(&PROPERTY))]))), ("window", AMOUNT)],
 );
 
 impl Shape {

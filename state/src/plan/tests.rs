@@ -7,3 +7,4 @@ mod plan;
 mod random;
 mod refuse;
 mod remove;
+mod trials;

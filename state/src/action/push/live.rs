@@ -5,7 +5,7 @@ use super::{
     ActionRef, Candidates, Cause, DeliveredAction, Filter, Input, Offered, PushOp, RevokeReason, SUBSCRIPTIONS_MAX, Subs,
     Subscription, TooMany, World,
 };
-use crate::action::targeting::View;
+use crate::action::targeting::{Reason, View};
 use crate::event::{Props, Reaction};
 use crate::ids::{ActionSlot, ChannelSlot, DefId, Millis};
 use crate::value::{Value, ValueKey};
@@ -38,6 +38,10 @@ pub struct LiveSet {
     pub(super) ended: VecDeque<(ActionSlot, u128, Millis)>,
     /// Something came into `held`, or left it, since that was last asked.
     pub(super) reshaped: bool,
+    /// Actions that an experiment has held back from this session; each is told once.
+    withheld: Vec<ActionSlot>,
+    /// Those of them that nobody has asked for yet.
+    untold: Vec<ActionSlot>,
 }
 
 /// What is known of one action. `live` and `closed` are disjoint parts of `due`.
@@ -49,6 +53,8 @@ pub(super) struct Held {
     pub(super) live: Mask,
     /// The person has answered it.
     pub(super) closed: Mask,
+    /// It would be due, but an experiment holds it back.
+    pub(super) withheld: Mask,
     /// When that may change by itself.
     pub(super) until: Millis,
     pub(super) delivery: u128,
@@ -64,7 +70,8 @@ impl LiveSet {
     #[must_use]
     pub fn new(channel: ChannelSlot, context: Option<Props>) -> Self {
         let subs = std::array::from_fn(|_| None);
-        Self { channel, context, subs, held: BTreeMap::new(), ended: VecDeque::new(), reshaped: false }
+        let (held, ended) = (BTreeMap::new(), VecDeque::new());
+        Self { channel, context, subs, held, ended, reshaped: false, withheld: Vec::new(), untold: Vec::new() }
     }
 
     /// The channel.
@@ -171,6 +178,7 @@ impl LiveSet {
             held.due &= keep;
             held.live &= keep;
             held.closed &= keep;
+            held.withheld &= keep;
             if stood && held.live == 0 {
                 note_end(&mut self.ended, *slot, held.delivery, now);
             }
@@ -209,6 +217,8 @@ impl LiveSet {
     pub fn revoke_all(&mut self, reason: RevokeReason, now: Millis) -> Vec<PushOp> {
         let held = std::mem::take(&mut self.held);
         self.reshaped |= !held.is_empty();
+        self.withheld.clear();
+        self.untold.clear();
         let mut live: Vec<_> = held.into_iter().filter(|(_, held)| held.live != 0).collect();
         live.sort_by_key(|(_, held)| held.rank);
         let mut ops = Vec::new();
@@ -239,7 +249,7 @@ impl LiveSet {
         known: &dyn Fn(ActionSlot) -> bool,
         mint: &mut dyn FnMut() -> u128,
     ) -> Vec<Offered> {
-        let mut offers: Vec<(Rank, ActionRef<'_>)> = Vec::new();
+        let mut offers: Vec<(Rank, ActionRef<'_>, bool)> = Vec::new();
         for slot in world.actions.of_channel(self.channel) {
             let Some(action) = world.actions.action(*slot).filter(|action| filter.matches(action.def)) else {
                 continue;
@@ -247,18 +257,26 @@ impl LiveSet {
             let stands = self.held.get(slot).is_some_and(|held| held.live != 0) || self.adopt(&action, known, mint);
             let view = self.view(*slot, context, world);
             let momentary = !action.def.on_event.is_empty();
-            if action.def.decide(&view, stands).eligible && (stands || !momentary) {
-                offers.push((rank(&action), action));
-            } else if let Some(held) = self.held.get_mut(slot) {
+            let decision = action.def.decide(&view, stands);
+            let asked = stands || !momentary;
+            let withheld = decision.blocked == Some(Reason::Withheld);
+            if asked && (decision.eligible || withheld) {
+                offers.push((rank(&action), action, withheld));
+            }
+            if let (false, Some(held)) = (asked && decision.eligible, self.held.get_mut(slot)) {
                 held.drop_bits(POLL);
             }
         }
-        offers.sort_by_key(|(rank, _)| *rank);
+        offers.sort_by_key(|(rank, ..)| *rank);
         let mut taken: Vec<&CompactString> = Vec::new();
         let mut places = Places::default();
         let mut offered = Vec::new();
-        for (_, action) in &offers {
+        for (_, action, withheld) in &offers {
             if action.def.slot.as_ref().is_some_and(|slot| taken.contains(&slot)) {
+                continue;
+            }
+            if *withheld {
+                self.tell_withheld(action.slot);
                 continue;
             }
             let view = self.view(action.slot, context, world);
@@ -296,6 +314,33 @@ impl LiveSet {
         known
     }
 
+    /// The actions that an experiment has held back from this session since this was last asked. Each is
+    /// told once in the life of a session; one `withheld` is to be recorded for it.
+    #[must_use]
+    pub fn take_withheld(&mut self) -> Vec<ActionSlot> {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// Notes what is held back, where nothing better has its slot.
+    pub(super) fn note_withheld(&mut self, action: ActionSlot, momentary: bool) {
+        let Some(held) = self.held.get(&action).filter(|held| held.withheld != 0) else { return };
+        let better = |other: &&Held| other.slot.is_some() && other.slot == held.slot && other.rank < held.rank;
+        let beaten = self.held.values().filter(better).fold(0, |mask, other| mask | other.due);
+        if held.withheld & !beaten != 0 {
+            self.tell_withheld(action);
+        }
+        if let (true, Some(held)) = (momentary, self.held.get_mut(&action)) {
+            held.withheld = 0;
+        }
+    }
+
+    fn tell_withheld(&mut self, action: ActionSlot) {
+        if !self.withheld.contains(&action) {
+            self.withheld.push(action);
+            self.untold.push(action);
+        }
+    }
+
     pub(super) fn mask(&self) -> Mask {
         self.subs.iter().enumerate().filter(|(_, sub)| sub.is_some()).fold(0, |mask, (place, _)| mask | 1 << place)
     }
@@ -311,7 +356,7 @@ impl LiveSet {
 
     pub(super) fn tidy(&mut self) {
         let before = self.held.len();
-        self.held.retain(|_, held| held.due | held.live | held.closed != 0 || held.until != Millis::MAX);
+        self.held.retain(|_, held| held.due | held.live | held.closed | held.withheld != 0 || held.until != Millis::MAX);
         self.reshaped |= self.held.len() != before;
     }
 }
@@ -322,6 +367,7 @@ impl Held {
             due: 0,
             live: 0,
             closed: 0,
+            withheld: 0,
             until: Millis::MAX,
             delivery: 0,
             sent: (0, 0),
@@ -349,7 +395,7 @@ pub(super) fn render(action: &ActionRef<'_>, delivery_id: u128, channel: Channel
         type_name: action.def.type_name.clone(),
         type_version: action.def.type_version,
         tags: action.def.tags.clone(),
-        properties: action.def.properties.render(channel, view),
+        properties: action.def.says(view).render(channel, view),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::live::{Held, LiveSet, Mask, POLL, Rank, content, note_end, rank, render};
 use super::places::Places;
 use super::{ActionRef, Candidates, Cause, Input, PushOp, RevokeReason, World};
-use crate::action::targeting::Decision;
+use crate::action::targeting::{Decision, Reason};
 use crate::ids::{ActionSlot, Millis};
 use compact_str::CompactString;
 use std::collections::BTreeMap;
@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 /// What targeting says about one action for some subscriptions.
 struct Verdict {
     due: Mask,
+    /// Where it would be due, but is held back by an experiment.
+    withheld: Mask,
     until: Millis,
     /// Why it is not due for some.
     reason: RevokeReason,
@@ -83,7 +85,7 @@ impl LiveSet {
             let whole = mask == self.mask();
             let held = match (self.held.get_mut(&slot), &action) {
                 (Some(held), _) => held,
-                (None, Some(action)) if verdict.due != 0 || verdict.until != Millis::MAX => {
+                (None, Some(action)) if verdict.due | verdict.withheld != 0 || verdict.until != Millis::MAX => {
                     self.reshaped = true;
                     self.held.entry(slot).or_insert_with(|| Held::new(action))
                 }
@@ -96,6 +98,7 @@ impl LiveSet {
             }
             let answered = held.closed != 0;
             held.due = (held.due & !mask) | verdict.due;
+            held.withheld = (held.withheld & !mask) | verdict.withheld;
             held.closed &= held.due & !(if verdict.anew { verdict.due } else { 0 });
             held.until = if whole { verdict.until } else { held.until.min(verdict.until) };
             if answered && held.live | held.closed == 0 {
@@ -110,11 +113,15 @@ impl LiveSet {
         affected.sort_unstable();
         let (taken, revokes, enters) = (Vec::new(), Vec::new(), Vec::new());
         let mut turn = Turn { world, mask, mint, taken, places: Places::default(), revokes, enters };
-        for (_, slot) in affected {
-            let reason = reasons.get(&slot).copied().unwrap_or(RevokeReason::Superseded);
-            self.settle(slot, reason, &mut turn);
+        for (_, slot) in &affected {
+            let reason = reasons.get(slot).copied().unwrap_or(RevokeReason::Superseded);
+            self.settle(*slot, reason, &mut turn);
         }
         let Turn { mut revokes, enters, .. } = turn;
+        for (_, slot) in affected {
+            let momentary = world.actions.action(slot).is_some_and(|action| !action.def.on_event.is_empty());
+            self.note_withheld(slot, momentary);
+        }
         revokes.extend(enters);
         self.tidy();
         revokes
@@ -129,7 +136,7 @@ impl LiveSet {
         input: &Input<'_>,
         mask: Mask,
     ) -> Verdict {
-        let gone = Verdict { due: 0, until: Millis::MAX, reason: RevokeReason::Deleted, anew: false };
+        let gone = Verdict { due: 0, withheld: 0, until: Millis::MAX, reason: RevokeReason::Deleted, anew: false };
         let Some(ActionRef { def, .. }) = action else {
             return gone;
         };
@@ -156,7 +163,10 @@ impl LiveSet {
             verdict.until = verdict.until.min(decision.until);
             match decision.blocked {
                 None => verdict.due |= bit,
-                Some(blocked) => reason = reason.or(Some(RevokeReason::from(blocked))),
+                Some(blocked) => {
+                    verdict.withheld |= if blocked == Reason::Withheld { bit } else { 0 };
+                    reason = reason.or(Some(RevokeReason::from(blocked)));
+                }
             }
         }
         // An action that waits for an event and does not stand has nothing to wake up for.
@@ -232,7 +242,7 @@ impl LiveSet {
         let Some(held) = self.held.get(&slot) else {
             return;
         };
-        let fixed = held.sent.0 == action.version && action.def.properties.is_fixed(self.channel);
+        let fixed = held.sent.0 == action.version && action.def.is_fixed(self.channel);
         if enter == 0 && fixed {
             return;
         }
