@@ -11,7 +11,7 @@ export LODESTONE_BIN := $(CARGO_TARGET_DIR)/release/lodestone
 CARGO := cargo
 PROFILE := --release --locked
 
-.PHONY: demo test check fmt clippy web unit integration sim bench doc deps deps-test build advisories clean
+.PHONY: demo test check fmt clippy web unit integration sim storm bench doc deps deps-test build advisories clean
 
 demo: deps web build
 	$(LODESTONE_BIN) demo
@@ -43,6 +43,10 @@ unit:
 sim:
 	PROPTEST_CASES=$(or $(CASES),20000) $(if $(SEED),PROPTEST_RNG_SEED=$(SEED)) \
 		$(CARGO) test $(PROFILE) --workspace --test machine_oracle --test fold
+
+# A million accepts over a thousand limits, on 64 connections, while the server is killed and started again.
+storm: build
+	LODESTONE_STORM_ACCEPTS=$(or $(ACCEPTS),1000000) $(CARGO) test $(PROFILE) --workspace --test caps -- --nocapture
 
 bench: web build
 	scripts/bench
