@@ -19,6 +19,8 @@ pub struct Config {
     pub journal: Journal,
     /// The data folder.
     pub storage: Storage,
+    /// What is kept, and for how long.
+    pub retention: Retention,
     /// Webhooks.
     pub hooks: Hooks,
     /// What is to be done elsewhere, until it is done.
@@ -140,6 +142,15 @@ pub struct Storage {
     pub dedupe_keep: usize,
 }
 
+/// What is kept, and for how long.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Events, reactions and what rules did; `None` for ever.
+    #[serde(deserialize_with = "span::optional")]
+    pub history: Option<Duration>,
+}
+
 /// Webhooks.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -213,6 +224,7 @@ impl Config {
                 ..defaults.journal
             },
             dedupe_keep: self.storage.dedupe_keep,
+            keep_history: self.retention.history,
             resume_ttl: self.server.socket.resume_ttl,
             push_rate: self.server.socket.push_rate,
             hooks: hooks::Options {

@@ -1,4 +1,4 @@
-//! Durations as text: `"250ms"`, `"30s"`, `"5m"`, `"1h"`.
+//! Durations as text: `"250ms"`, `"30s"`, `"5m"`, `"1h"`, `"400d"`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 /// # Errors
 /// A fragment that says what a duration looks like.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"");
+    let wrong = || format!("{text:?} is not a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\", \"400d\" for days");
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -19,9 +19,19 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(wrong()),
     };
     number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// As [`deserialize`], with nothing for no bound.
+///
+/// # Errors
+/// As [`parse`].
+pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.trim().is_empty() { Ok(None) } else { parse(&text).map(Some).map_err(de::Error::custom) }
 }
 
 /// For `#[serde(deserialize_with)]`.
@@ -43,6 +53,7 @@ mod tests {
             ("30s", Some(30_000)),
             ("5m", Some(300_000)),
             ("1h", Some(3_600_000)),
+            ("2d", Some(172_800_000)),
             ("0s", Some(0)),
             ("30", None),
             ("s", None),

@@ -53,6 +53,9 @@ pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
             problems.push(format!("{name} must be from 1ms to 24h"));
         }
     }
+    if config.retention.history.is_some_and(|span| span < Duration::from_secs(24 * 3600)) {
+        problems.push("retention.history must be at least 1d, or empty for ever".to_owned());
+    }
     // A reservation in the caps is void after 35 seconds.
     if !(Duration::from_millis(1)..=Duration::from_secs(30)).contains(&config.hooks.timeout) {
         problems.push("hooks.timeout must be from 1ms to 30s".to_owned());

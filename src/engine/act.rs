@@ -58,7 +58,7 @@ impl Engine {
                 return Err(Rejection::new("action_not_allowed", "nobody is known by this user id"));
             };
             let mut profile = shared.lock();
-            if profile.gone.is_some() {
+            if !self.store.owns(&profile, input.user_id) {
                 continue;
             }
             let plan = self.plan.load_full();
@@ -205,7 +205,7 @@ impl Engine {
         loop {
             let Some(shared) = self.store.find(user_id) else { return };
             let mut profile = shared.lock();
-            if profile.gone.is_some() {
+            if !self.store.owns(&profile, user_id) {
                 continue;
             }
             let plan = self.plan.load();
@@ -243,7 +243,7 @@ impl Engine {
     }
 
     /// A total cap closed: every other holder of the action has to hear of it.
-    fn tell_everyone(&self, action: ActionSlot, exhausted: bool) {
+    pub(super) fn tell_everyone(&self, action: ActionSlot, exhausted: bool) {
         if exhausted {
             self.fanout.push(Fanout::capped(action));
         }

@@ -88,7 +88,7 @@ impl Engine {
 
     /// Counts total caps anew from the log where an edit asks for more than the tally remembers (a window
     /// that is new or longer). Rare, and as long as a scan of every profile's history.
-    fn recount_totals(&self, plan: &Plan) {
+    pub(super) fn recount_totals(&self, plan: &Plan) {
         let short: Vec<_> = plan.actions.iter().flatten().filter(|a| !self.totals.covers(a.slot, &a.def.caps)).collect();
         if short.is_empty() {
             return;
@@ -104,7 +104,9 @@ impl Engine {
                 _ => None,
             }));
         }
+        // Somebody who was merged in between has been read twice.
         log.sort_by_key(|(moment, _)| *moment);
+        log.dedup_by_key(|(moment, _)| *moment);
         for action in short {
             self.totals.rebuild(action.slot, &action.def.caps, upto, log.iter().cloned());
         }

@@ -13,8 +13,9 @@ use lodestone_state::codec;
 use lodestone_state::command::Invalid;
 use lodestone_state::ids::{Millis, Seq};
 use lodestone_state::profile::Profile;
-use lodestone_state::store::Shared;
+use lodestone_state::store::{Shared, lock_all};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -51,7 +52,10 @@ pub struct Report {
 struct Taken {
     shared: Shared,
     entries: usize,
+    inherited: usize,
+    shuffles: u32,
     moves: usize,
+    leaving: [usize; 4],
 }
 
 impl Engine {
@@ -73,7 +77,15 @@ impl Engine {
         let mut taken = Vec::new();
         for _ in 0..count {
             let Some(shared) = self.dirty.pop() else { break };
-            self.take(shared, &mut batch, &mut taken);
+            if self.is_part_of_a_split(&shared) {
+                // Parts of one log are written in one batch, and in one of their own: what stands in a batch
+                // is of one time, or of profiles that have nothing to do with each other.
+                self.write_batch(&mut batch, &mut taken, &mut report)?;
+                self.take_parts(&shared, &mut batch, &mut taken);
+                self.write_batch(&mut batch, &mut taken, &mut report)?;
+                continue;
+            }
+            take(&shared, &mut shared.lock(), &mut batch, &mut taken);
             if taken.len() >= BATCH {
                 self.write_batch(&mut batch, &mut taken, &mut report)?;
             }
@@ -95,30 +107,27 @@ impl Engine {
         Ok(report)
     }
 
-    fn take(&self, shared: Shared, batch: &mut CheckpointBatch, taken: &mut Vec<Taken>) {
-        let mut profile = shared.lock();
-        profile.dirty = false;
-        // A profile merged away is written as its leader's: the leader is listed too.
-        if profile.gone.is_some() {
-            return;
+    fn is_part_of_a_split(&self, shared: &Shared) -> bool {
+        !shared.lock().leaving.with.is_empty()
+    }
+
+    /// Takes a profile together with all that must be written with it, under all their locks at once.
+    fn take_parts(&self, shared: &Shared, batch: &mut CheckpointBatch, taken: &mut Vec<Taken>) {
+        let mut parts = vec![shared.clone()];
+        loop {
+            let mut guards = lock_all(&parts);
+            // By the ids under which they are known now: they may have been merged again.
+            let wanted = guards.iter().flat_map(|profile| &profile.leaving.with).filter_map(|id| self.store.get(*id));
+            let missing = wanted.into_iter().find(|part| !parts.iter().any(|have| Arc::ptr_eq(have, part)));
+            let Some(missing) = missing else {
+                for (part, profile) in parts.iter().zip(&mut guards) {
+                    take(part, profile, batch, taken);
+                }
+                return;
+            };
+            drop(guards);
+            parts.push(missing);
         }
-        let id = profile.core.id;
-        batch.profiles.push((id, codec::encode(PROFILE_VERSION, &profile.core)));
-        for absorbed in &profile.core.absorbed {
-            // Gone and redirected in the very batch that holds what became of it.
-            batch.delete_profiles.push(*absorbed);
-            batch.redirects.push((*absorbed, id));
-        }
-        for entry in &profile.tail {
-            batch.history.push((id, entry.moment, codec::encode(ENTRY_VERSION, entry)));
-            if let Some(message_id) = &entry.message_id {
-                batch.dedupe.push(DedupeRow { key: key(message_id), seq: entry.moment.seq, event_id: entry.id, at: entry.at });
-            }
-        }
-        batch.moves.extend(profile.moves.iter().map(|change| (id, *change)));
-        let (entries, moves) = (profile.tail.len(), profile.moves.len());
-        drop(profile);
-        taken.push(Taken { shared, entries, moves });
     }
 
     fn write_batch(
@@ -136,14 +145,8 @@ impl Engine {
         report.bytes += batch.profiles.iter().map(|(_, b)| b.len() as u64).sum::<u64>();
         report.bytes += batch.history.iter().map(|(_, _, b)| b.len() as u64).sum::<u64>();
         self.disk.write(std::mem::take(batch))?;
-        for Taken { shared, entries, moves } in taken.drain(..) {
-            let mut profile = shared.lock();
-            // A merge may have emptied it since; then the same changes are written again under the same keys.
-            let moves = moves.min(profile.moves.len());
-            profile.moves.drain(..moves);
-            if profile.gone.is_none() && entries <= profile.tail.len() {
-                forget(&mut profile, entries);
-            }
+        for of in taken.drain(..) {
+            forget(&mut of.shared.lock(), &of);
         }
         Ok(())
     }
@@ -160,15 +163,55 @@ impl Engine {
     }
 }
 
-/// Drops the entries that are history now. A merge in between may have put older ones of a follower in
-/// front; then the positions no longer match, nothing is dropped, and the next checkpoint writes them again
-/// under the same keys.
-fn forget(profile: &mut Profile, entries: usize) {
-    if profile.core.absorbed.is_empty() {
-        profile.tail.drain(..entries);
+/// Puts one profile into a batch. Nothing of one that was merged away: that is written as its leader's, and
+/// the leader is listed too.
+fn take(shared: &Shared, profile: &mut Profile, batch: &mut CheckpointBatch, taken: &mut Vec<Taken>) {
+    if profile.gone.is_some() || !std::mem::take(&mut profile.dirty) {
+        return;
+    }
+    let id = profile.core.id;
+    batch.profiles.push((id, codec::encode(PROFILE_VERSION, &profile.core)));
+    for absorbed in &profile.core.absorbed {
+        // Gone and redirected in the very batch that holds what became of it.
+        batch.delete_profiles.push(*absorbed);
+        batch.redirects.push((*absorbed, id));
+    }
+    let own = profile.tail.iter().map(|entry| (id, entry));
+    for (owner, entry) in own.chain(profile.inherited.iter().map(|(owner, entry)| (*owner, entry))) {
+        batch.history.push((owner, entry.moment, codec::encode(ENTRY_VERSION, entry)));
+        if let Some(message_id) = &entry.message_id {
+            batch.dedupe.push(DedupeRow { key: key(message_id), seq: entry.moment.seq, event_id: entry.id, at: entry.at });
+        }
+    }
+    let leaving = &profile.leaving;
+    batch.delete_history.extend(&leaving.rows);
+    batch.delete_redirects.extend(&leaving.returned);
+    let remembered = leaving.remembered.iter();
+    batch.dedupe.extend(remembered.map(|of| DedupeRow { key: key(&of.message_id), seq: of.seq, event_id: of.id, at: of.at }));
+    batch.moves.extend(profile.moves.iter().map(|change| (id, *change)));
+    taken.push(Taken {
+        shared: shared.clone(),
+        entries: profile.tail.len(),
+        inherited: profile.inherited.len(),
+        shuffles: profile.shuffles,
+        moves: profile.moves.len(),
+        leaving: leaving.mark(),
+    });
+}
+
+/// Lets go of what is on the disk now. Where entries have left memory for another reason since, or the
+/// profile was merged away, the next checkpoint writes the same again under the same keys.
+fn forget(profile: &mut Profile, of: &Taken) {
+    if profile.gone.is_some() {
+        return;
+    }
+    profile.moves.drain(..of.moves.min(profile.moves.len()));
+    profile.leaving.settle(of.leaving);
+    if profile.shuffles == of.shuffles {
+        profile.tail.drain(..of.entries);
         profile.tail.shrink_to(64);
-    } else if !profile.dirty {
-        profile.tail.clear();
+        profile.inherited.drain(..of.inherited);
+        profile.inherited.shrink_to(0);
     }
 }
 

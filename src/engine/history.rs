@@ -4,7 +4,8 @@ use super::Engine;
 use crate::storage::Store as Disk;
 use lodestone_state::codec;
 use lodestone_state::event::Entry;
-use lodestone_state::profile::{History, Profile, sort_entries};
+use lodestone_state::ids::ProfileId;
+use lodestone_state::profile::History;
 
 /// Encoding version of one history entry.
 pub(super) const ENTRY_VERSION: u16 = 1;
@@ -19,18 +20,15 @@ impl Engine {
 }
 
 impl History for DiskHistory<'_> {
-    fn load(&mut self, profile: &Profile) -> Vec<Entry> {
-        let mut entries = profile.tail.clone();
-        let ids = std::iter::once(&profile.core.id).chain(&profile.core.absorbed);
-        for id in ids {
-            match self.0.history(*id) {
-                Ok(rows) => entries.extend(rows.into_iter().filter_map(|(_, bytes)| decode(&bytes))),
+    fn rows(&mut self, id: ProfileId) -> Vec<Entry> {
+        match self.0.history(id) {
+            Ok(rows) => rows.into_iter().filter_map(|(_, bytes)| decode(&bytes)).collect(),
+            Err(error) => {
                 // The store has marked itself failed; the process is about to exit with that.
-                Err(error) => tracing::error!(%error, "history cannot be read"),
+                tracing::error!(%error, "history cannot be read");
+                Vec::new()
             }
         }
-        sort_entries(&mut entries);
-        entries
     }
 }
 

@@ -10,17 +10,16 @@ use super::{Engine, mint, time};
 use crate::telemetry::metrics as m;
 use crate::wire::Rejection;
 use compact_str::CompactString;
-use lodestone_state::event::{EntryKind, Identified as Outcome, Identity, Props};
+use lodestone_state::event::{Absorbed, EntryKind, Identified as Outcome, Identity, Props};
 use lodestone_state::expr::PathRef;
 use lodestone_state::ids::{Millis, ProfileId, Seq};
-use lodestone_state::machine::{self, Changes};
+use lodestone_state::machine::{self, Changes, union};
 use lodestone_state::paths;
 use lodestone_state::plan::{Plan, TokenKind};
 use lodestone_state::profile::{IDENTITIES_MAX, Profile};
 use lodestone_state::rule;
 use lodestone_state::schema::UnknownKeys;
 use lodestone_state::store::{Shared, lock_all};
-use lodestone_state::value::Value;
 use parking_lot::MutexGuard;
 
 /// Kind of id of those nobody has vouched for.
@@ -130,7 +129,8 @@ impl Engine {
             owners.push((id.into(), position));
         }
         let mut guards = lock_all(&handles);
-        if guards.iter().any(|profile| profile.gone.is_some()) {
+        let asked = [Some(input.user_id), previous];
+        if guards.iter().zip(asked.into_iter().flatten()).any(|(profile, user_id)| !self.store.owns(profile, user_id)) {
             return Ok(None);
         }
         // Under the locks, so that a plan older than the one a profile is folded under is never used.
@@ -211,32 +211,35 @@ impl Engine {
             (asserted.kind, asserted.is_anonymous) = (known.kind.clone(), false);
         }
         let mut identities: Vec<Identity> = decision.adopt.iter().map(|id| anonymous(id)).collect();
-        if leader.identity(caller.channel, input.user_id) != Some(&asserted) {
+        let stands = leader.identity(caller.channel, input.user_id);
+        if stands.is_none_or(|i| (&i.kind, i.is_anonymous) != (&asserted.kind, asserted.is_anonymous)) {
             identities.push(asserted);
         }
         let followers = || decision.absorb.iter().map(|&i| &guards[i].core.custom);
         let joined = union(&leader.core.custom, followers());
-        let custom = match input.traits {
-            None => joined,
+        let (custom, own) = match input.traits {
+            None => (joined, leader.core.custom.clone()),
             // Replaced is what the leader had; what a follower brings along is merged after that (I-26).
             // What a rule set is not the client's to replace.
             Some(traits) if !input.merge_traits => {
-                let replaced = union(&self.check_traits(plan, caller, input, traits, at)?, followers());
-                set_by_rules(std::iter::once(leader)).fold(replaced, |custom, path| keep(custom, &leader.core.custom, path))
+                let own = self.check_traits(plan, caller, input, traits, at)?;
+                let kept = |custom| set_by_rules(std::iter::once(&**leader)).fold(custom, |custom, path| keep(custom, &leader.core.custom, path));
+                (kept(union(&own, followers())), kept(own))
             }
             Some(traits) => {
-                // A rule may set what the definition of the traits does not know: that stands aside meanwhile.
-                let all = || std::iter::once(leader).chain(decision.absorb.iter().map(|&i| &guards[i]));
-                let client = set_by_rules(all()).fold(joined.clone(), |custom, path| rule::remove(&custom, path));
-                let merged = merge_documents(plan, &client, traits)?;
-                let checked = self.check_traits(plan, caller, input, &merged, at)?;
-                let deleted = deleted_keys(traits);
-                let left = |path: &&PathRef| rule::find(&checked, path).is_none() && !deleted.contains(&first_key(plan, path));
-                set_by_rules(all()).filter(left).fold(checked.clone(), |custom, path| keep(custom, &joined, path))
+                let all: Vec<&Profile> =
+                    std::iter::once(&**leader).chain(decision.absorb.iter().map(|&i| &*guards[i])).collect();
+                let custom = merged_into(plan, &joined, &all, traits, |merged| self.check_traits(plan, caller, input, merged, at))?;
+                // What the leader would have without the followers: the same keys set in what it had.
+                let own = merged_into(plan, &leader.core.custom, &all[..1], traits, |merged| Ok(lenient(plan, merged)))?;
+                (custom, own)
             }
         };
-        let absorbed = decision.absorb.iter().map(|&i| guards[i].core.id).collect();
-        Ok(Outcome { identities, custom: (custom != leader.core.custom).then_some(custom), absorbed })
+        let absorbed: Vec<Absorbed> = decision.absorb.iter().map(|&i| absorbed(&guards[i], leader.core.id)).collect();
+        if absorbed.is_empty() {
+            return Ok(Outcome { identities, custom: (custom != leader.core.custom).then_some(custom), absorbed, own: None });
+        }
+        Ok(Outcome { identities, custom: Some(custom), absorbed, own: Some(own) })
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call site; everything is decided and only carried out here")]
@@ -253,6 +256,9 @@ impl Engine {
     ) -> Identified {
         let mut changes = Changes::default();
         let leader_id = guards[0].core.id;
+        // What is merged goes on from the latest of their clocks, as a replay of the record finds it.
+        let clocks = decision.absorb.iter().map(|&position| guards[position].core.clock);
+        let at = clocks.fold(at.max(guards[0].core.clock), Millis::max);
         let mut followers = Vec::new();
         for &position in &decision.absorb {
             let follower = &mut guards[position];
@@ -267,6 +273,9 @@ impl Engine {
         let leader = &mut guards[0];
         self.bring_up_to_date(plan, leader, &mut changes);
         if !followers.is_empty() {
+            if leader.core.clock == Millis::MIN {
+                machine::born(plan, leader, at, &mut changes);
+            }
             machine::absorb(plan, leader, followers, at, &mut self.history(), &mut changes);
         }
         let draft = Draft {
@@ -298,6 +307,11 @@ impl Engine {
     }
 }
 
+/// A profile as it is when `leader` absorbs it.
+fn absorbed(profile: &Profile, leader: ProfileId) -> Absorbed {
+    Absorbed { profile: profile.core.id, into: leader, born: profile.core.born, identities: profile.core.identities.clone() }
+}
+
 fn decide(guards: &[MutexGuard<'_, Profile>], owners: &[(String, Option<usize>)], input: &IdentifyInput<'_>) -> Decision {
     let mut decision = Decision { absorb: Vec::new(), merged: Vec::new(), skipped: Vec::new(), adopt: Vec::new() };
     let leader_anonymous = input.is_anonymous && !guards[0].is_known();
@@ -322,28 +336,33 @@ fn decide(guards: &[MutexGuard<'_, Profile>], owners: &[(String, Option<usize>)]
     decision
 }
 
-/// Follower-only traits are kept; on conflict the leader wins. Keys that no definition declares stand
-/// together as one object and are joined key by key.
-fn union<'a>(leader: &Props, followers: impl Iterator<Item = &'a Props>) -> Props {
-    let mut pairs = leader.clone().into_vec();
-    for follower in followers {
-        for (path, value) in follower.iter() {
-            match pairs.iter_mut().find(|(have, _)| have == path) {
-                None => pairs.push((*path, value.clone())),
-                Some((_, Value::Object(have))) => {
-                    let Value::Object(more) = value else { continue };
-                    let missing: Vec<_> = more.iter().filter(|(key, _)| !have.iter().any(|(k, _)| k == key)).cloned().collect();
-                    have.extend(missing);
-                }
-                Some(_) => {}
-            }
-        }
+/// As much of a traits document as fits its definition.
+fn lenient(plan: &Plan, traits: &str) -> Props {
+    match plan.custom_schema() {
+        Some(schema) => schema.check(traits, &plan.zone, schema.unknown_keys()).props,
+        None => plan.open_schema().check(traits, &plan.zone, UnknownKeys::Open).props,
     }
-    Props::new(pairs)
+}
+
+/// A client's merging document taken into `present`, the custom traits of all of `profiles`. A rule may set
+/// what the definition of the traits does not know: that stands aside while `check` looks.
+fn merged_into(
+    plan: &Plan,
+    present: &Props,
+    profiles: &[&Profile],
+    traits: &str,
+    check: impl FnOnce(&str) -> Result<Props, Rejection>,
+) -> Result<Props, Rejection> {
+    let set_by = || set_by_rules(profiles.iter().copied());
+    let client = set_by().fold(present.clone(), |custom, path| rule::remove(&custom, path));
+    let checked = check(&merge_documents(plan, &client, traits)?)?;
+    let deleted = deleted_keys(traits);
+    let left = |path: &&PathRef| rule::find(&checked, path).is_none() && !deleted.contains(&first_key(plan, path));
+    Ok(set_by().filter(left).fold(checked.clone(), |custom, path| keep(custom, present, path)))
 }
 
 /// Where the custom traits stand that rules set.
-fn set_by_rules<'a>(profiles: impl Iterator<Item = &'a MutexGuard<'a, Profile>>) -> impl Iterator<Item = &'a PathRef> {
+fn set_by_rules<'a>(profiles: impl Iterator<Item = &'a Profile>) -> impl Iterator<Item = &'a PathRef> {
     profiles.flat_map(|profile| profile.core.set_by.iter().map(|(path, _)| path))
 }
 

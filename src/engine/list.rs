@@ -30,7 +30,7 @@ impl Engine {
         let (offered, once, profile_id, context_invalid) = loop {
             let (shared, _) = self.store.find_or_create(input.user_id, || self.new_profile(&self.plan.load()));
             let mut profile = shared.lock();
-            if profile.gone.is_some() {
+            if !self.store.owns(&profile, input.user_id) {
                 continue;
             }
             let plan = self.plan.load();

@@ -16,6 +16,7 @@ mod catalog;
 mod checkpoint;
 mod dedupe;
 mod definitions;
+mod erase;
 mod evaluate;
 mod experiments;
 mod fanout;
@@ -31,8 +32,10 @@ mod outbox;
 pub mod reactions;
 mod read;
 mod refresh;
+mod retention;
 mod rules;
 mod sessions;
+mod split;
 #[cfg(test)]
 mod testing;
 mod time;
@@ -44,10 +47,12 @@ pub use attribution::{AttributionQuery, NoReport};
 pub use catalog::CatalogApplied;
 pub use definitions::{Listed, Listing, Shown};
 pub(crate) use definitions::{find as find_definition, word};
+pub use erase::EraseError;
 pub use jobs::{Untestable, WebhookTest};
 pub use open::{OpenError, Options, Progress};
 pub use read::Readiness;
 pub use refresh::{Busy, Refreshed};
+pub use split::{SplitError, Undone};
 pub use wake::spawn_background;
 
 use crate::hooks::Hooks;
@@ -68,7 +73,7 @@ use lodestone_state::store::{Shared, Store};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The one organisation's machine: profiles in memory, their journal and their checkpoints.
 pub struct Engine {
@@ -80,6 +85,8 @@ pub struct Engine {
     disk: Arc<storage::Store>,
     hub: Hub,
     push_rate: u32,
+    /// How long entries are kept; `None` for ever.
+    keep_history: Option<Duration>,
     timers: Timers,
     /// What concerns many sessions, to be decided again for each.
     fanout: fanout::Fanouts,

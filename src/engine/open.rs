@@ -14,8 +14,8 @@ use crossbeam::queue::SegQueue;
 use lodestone_state::action::TotalCaps;
 use lodestone_state::codec;
 use lodestone_state::command::{self, Command};
-use lodestone_state::event::EntryKind;
-use lodestone_state::ids::{Millis, Seq};
+use lodestone_state::event::{Absorbed, EntryKind};
+use lodestone_state::ids::{Millis, ProfileId, Seq};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{Catalog, Plan};
 use lodestone_state::profile::{Core, Profile};
@@ -41,6 +41,8 @@ pub struct Options {
     pub resume_ttl: Duration,
     /// Actions that a session is sent in a second; past that only the newest state of each. 0 for any number.
     pub push_rate: u32,
+    /// How long entries are kept in the logs of profiles; `None` for ever.
+    pub keep_history: Option<Duration>,
     /// How webhooks are called.
     pub hooks: hooks::Options,
     /// How the outbox is run.
@@ -56,6 +58,7 @@ impl Default for Options {
             dedupe_keep: 1 << 20,
             resume_ttl: Duration::from_secs(120),
             push_rate: 10,
+            keep_history: None,
             hooks: hooks::Options::default(),
             outbox: outbox::Options::default(),
         }
@@ -146,6 +149,7 @@ impl Engine {
             disk,
             hub: Hub::new(options.resume_ttl),
             push_rate: options.push_rate,
+            keep_history: options.keep_history,
             timers: Timers::default(),
             fanout: super::fanout::Fanouts::default(),
             dirty: SegQueue::new(),
@@ -206,13 +210,14 @@ impl Engine {
             self.totals.count(&action.def.caps, reacted, entry.moment);
         }
         self.analysis.rollups.count(id, &entry, seq);
+        if let EntryKind::Erased(erased) = &entry.kind {
+            self.uncount(plan, erased, seq);
+        }
         let shared = self.store.get_or_create(id, || Profile::new(id, entry.at, plan.generation));
         let mut changes = Changes::default();
-        let followers = match &entry.kind {
-            EntryKind::Identified(identified) => self.take_followers(id, &identified.absorbed),
-            _ => Vec::new(),
-        };
         let mut profile = shared.lock();
+        // Nothing else runs yet, so what is skipped is skipped as a whole: whoever this merge absorbed may
+        // have come back since, and stays.
         if profile.core.applied >= seq {
             return;
         }
@@ -221,10 +226,22 @@ impl Engine {
         if profile.core.clock == Millis::MIN {
             machine::born(plan, &mut profile, entry.at, &mut changes);
         }
-        if !followers.is_empty() {
+        if let EntryKind::Identified(identified) = &entry.kind
+            && !identified.absorbed.is_empty()
+        {
+            let followers = self.take_followers(id, &identified.absorbed);
             machine::absorb(plan, &mut profile, followers, entry.at, &mut self.history(), &mut changes);
         }
-        machine::apply(plan, &mut profile, entry, &mut self.history(), &mut changes);
+        if let EntryKind::Split(split) = entry.kind.clone() {
+            let (returned, its_changes) =
+                machine::part(plan, &mut profile, entry, &split, &mut self.history(), &mut changes);
+            let other = Arc::new(Mutex::new(returned));
+            let mut returned = other.lock();
+            self.publish(&other, &mut returned);
+            self.note_members(&mut returned, &its_changes);
+        } else {
+            machine::apply(plan, &mut profile, entry, &mut self.history(), &mut changes);
+        }
         for identity in &profile.core.identities {
             let _ = self.store.link(&identity.user_id, profile.core.id);
         }
@@ -232,19 +249,15 @@ impl Engine {
     }
 
     /// Takes the profiles that a merge absorbs out of the store.
-    fn take_followers(
-        &self,
-        leader: lodestone_state::ids::ProfileId,
-        absorbed: &[lodestone_state::ids::ProfileId],
-    ) -> Vec<Profile> {
+    fn take_followers(&self, leader: ProfileId, absorbed: &[Absorbed]) -> Vec<Profile> {
         let mut followers = Vec::new();
-        for id in absorbed {
-            let Some(shared) = self.store.get(*id) else { continue };
-            let mut follower = shared.lock();
-            // Already this leader's: the checkpoint had the merge.
-            if follower.core.id == leader {
+        for id in absorbed.iter().map(|absorbed| absorbed.profile) {
+            // Somebody else's by now, or nobody's: what the leader has not seen yet, nobody else can have.
+            if self.store.resolve(id) != id {
                 continue;
             }
+            let Some(shared) = self.store.get(id) else { continue };
+            let mut follower = shared.lock();
             self.members.remove_all(&follower);
             self.store.redirect(&follower, leader);
             let husk = Profile::new(follower.core.id, follower.core.created_at, 0);

@@ -32,7 +32,7 @@ impl Engine {
         let session = self.hub.insert(caller.channel, inner);
         if let Some(shared) = self.store.find(hello.user_id) {
             let profile = shared.lock();
-            if profile.gone.is_none() {
+            if self.store.owns(&profile, hello.user_id) {
                 self.hub.bind(&session, profile.core.id);
             }
         }
@@ -212,7 +212,7 @@ impl Engine {
         loop {
             let (shared, _) = self.store.find_or_create(user_id, || self.new_profile(&self.plan.load()));
             let mut profile = shared.lock();
-            if profile.gone.is_some() {
+            if !self.store.owns(&profile, user_id) {
                 continue;
             }
             let plan = self.plan.load();

@@ -119,8 +119,8 @@ impl Engine {
             let mut profile = handle.lock();
             // Under the lock, so that a plan older than the one the profile is folded under is never used.
             let plan = self.plan.load();
-            if profile.gone.is_some() {
-                // Merged away between finding and locking: the index knows the survivor by now or soon.
+            if !self.store.owns(&profile, user_id) {
+                // Merged away or split off between finding and locking: the index knows by now or soon.
                 drop(profile);
                 shared = self.store.find_or_create(user_id, || self.new_profile(&plan)).0;
                 continue;
@@ -196,7 +196,10 @@ impl Engine {
     ) -> Seq {
         // Time never runs back for a profile, whatever thread read the clock first.
         let at = draft.at.max(profile.core.clock);
-        let moment = Moment { t: draft.t, seq: Seq(0) };
+        // Custom traits are set in the order of the log: none takes effect before what was set already.
+        let sets_custom = draft.kind.sets_custom();
+        let t = if sets_custom { draft.t.max(profile.core.asserted) } else { draft.t };
+        let moment = Moment { t, seq: Seq(0) };
         let mut entry = Entry { moment, at, user_id: draft.user_id, message_id: draft.message_id, id, kind: draft.kind };
         if profile.core.applied == Seq(0) && profile.core.clock == Millis::MIN {
             machine::born(plan, profile, at, changes);

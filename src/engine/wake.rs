@@ -128,9 +128,11 @@ pub fn spawn_background(engine: &Arc<Engine>, checkpoint_every: std::time::Durat
     let timers = engine.clone();
     let fanout = engine.clone();
     let checkpoints = engine.clone();
+    let retention = engine.clone();
     vec![
         spawn("timers", Box::new(move || timers.run_timers())),
         spawn("fanout", Box::new(move || fanout.run_fanout())),
+        spawn("retention", Box::new(move || retention.run_retention())),
         spawn("checkpoints", Box::new(move || checkpoints.run_checkpoints(checkpoint_every))),
     ]
 }

@@ -86,6 +86,8 @@ pub const METRICS: &[Metric] = &[
     metric("lodestone_ingest_apply_duration_seconds", Kind::Histogram(Buckets::Fast), NONE, Unit::Seconds, "Time to apply one event to its profile, lock included."),
     metric("lodestone_ingest_identifies_total", Kind::Counter, NONE, Unit::Count, "Identities asserted."),
     metric("lodestone_ingest_merges_total", Kind::Counter, NONE, Unit::Count, "Profiles absorbed by others."),
+    metric("lodestone_ingest_splits_total", Kind::Counter, NONE, Unit::Count, "Merges undone."),
+    metric("lodestone_history_dropped_total", Kind::Counter, &["cause"], Unit::Count, "Log entries that left their profiles: too old to be kept, or erased on demand."),
     metric("lodestone_ack_answers_total", Kind::Counter, NONE, Unit::Count, "Answers to socket messages sent, batched or not."),
     metric("lodestone_ack_latency_seconds", LATENCY, NONE, Unit::Seconds, "From the arrival of a socket frame to its durable answer."),
     metric("lodestone_push_frames_total", Kind::Counter, &["kind"], Unit::Count, "Frames pushed to sessions: action, action_revoked, subscribed, identified or resync."),
@@ -151,6 +153,8 @@ struct Handles {
     apply: Histogram,
     identifies: Counter,
     merges: Counter,
+    splits: Counter,
+    dropped: [Counter; 2],
     answers: Counter,
     ack_latency: Histogram,
     pushes: [Counter; 5],
@@ -198,6 +202,8 @@ impl Handles {
             apply: metrics::histogram!("lodestone_ingest_apply_duration_seconds"),
             identifies: metrics::counter!("lodestone_ingest_identifies_total"),
             merges: metrics::counter!("lodestone_ingest_merges_total"),
+            splits: metrics::counter!("lodestone_ingest_splits_total"),
+            dropped: ["retention", "erased"].map(|cause| labelled("lodestone_history_dropped_total", "cause", cause)),
             answers: metrics::counter!("lodestone_ack_answers_total"),
             ack_latency: metrics::histogram!("lodestone_ack_latency_seconds"),
             pushes: PUSHES.map(|kind| labelled("lodestone_push_frames_total", "kind", kind)),
@@ -320,6 +326,25 @@ pub fn apply_seconds(took: Duration) {
 pub fn identified(merged: usize) {
     handles().identifies.increment(1);
     handles().merges.increment(merged as u64);
+}
+
+/// A merge was undone.
+pub fn split() {
+    handles().splits.increment(1);
+}
+
+/// Why entries left a log.
+#[derive(Clone, Copy, Debug)]
+pub enum Dropped {
+    /// History is not kept that long.
+    Retention,
+    /// Somebody asked for it.
+    Erased,
+}
+
+/// This many entries left a log.
+pub fn dropped(cause: Dropped, count: usize) {
+    handles().dropped[cause as usize].increment(count as u64);
 }
 
 /// This many answers went out.

@@ -119,6 +119,52 @@ pub struct Entry {
     pub kind: EntryKind,
 }
 
+impl Entry {
+    /// What the custom traits became by this entry, all of them, if it set them all.
+    #[must_use]
+    pub fn custom(&self) -> Option<&Props> {
+        self.kind.custom()
+    }
+
+    /// Whether the entry can leave the log for its age alone: who a person is and was merged with stays,
+    /// and what set custom traits stays until something later did.
+    #[must_use]
+    pub fn ages(&self) -> bool {
+        match &self.kind {
+            EntryKind::Identified(identified) => {
+                identified.custom.is_none() && identified.identities.is_empty() && identified.absorbed.is_empty()
+            }
+            EntryKind::Fired(fired) => fired.attributes.is_empty(),
+            EntryKind::Event(_) | EntryKind::Reacted(_) | EntryKind::Erased(_) => true,
+            EntryKind::Split(_) => false,
+        }
+    }
+
+    /// Whether all that the entry did was to set custom traits: it says nothing more once something later set
+    /// them.
+    #[must_use]
+    pub fn only_sets_custom(&self) -> bool {
+        match &self.kind {
+            EntryKind::Identified(identified) => {
+                identified.custom.is_some() && identified.identities.is_empty() && identified.absorbed.is_empty()
+            }
+            EntryKind::Fired(fired) => !fired.attributes.is_empty(),
+            EntryKind::Event(_) | EntryKind::Reacted(_) | EntryKind::Erased(_) | EntryKind::Split(_) => false,
+        }
+    }
+
+    /// Whether the entry belongs to whom the id belongs to under which it arrived. The others say how the
+    /// profile itself came to be as it is.
+    #[must_use]
+    pub fn is_of_its_id(&self) -> bool {
+        match &self.kind {
+            EntryKind::Event(_) | EntryKind::Reacted(_) | EntryKind::Fired(_) => true,
+            EntryKind::Identified(identified) => identified.absorbed.is_empty(),
+            EntryKind::Erased(_) | EntryKind::Split(_) => false,
+        }
+    }
+}
+
 /// What an entry says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum EntryKind {
@@ -136,6 +182,24 @@ pub enum EntryKind {
     Split(Split),
 }
 
+impl EntryKind {
+    /// What the custom traits became, all of them, if this set them all.
+    #[must_use]
+    pub fn custom(&self) -> Option<&Props> {
+        match self {
+            Self::Identified(identified) => identified.custom.as_ref(),
+            Self::Split(split) => Some(&split.kept),
+            Self::Event(_) | Self::Reacted(_) | Self::Fired(_) | Self::Erased(_) => None,
+        }
+    }
+
+    /// Whether this set any custom trait.
+    #[must_use]
+    pub fn sets_custom(&self) -> bool {
+        matches!(self, Self::Fired(fired) if !fired.attributes.is_empty()) || self.custom().is_some()
+    }
+}
+
 /// An identify as it is logged: outcomes, so that replay re-applies and does not re-decide.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Identified {
@@ -144,7 +208,23 @@ pub struct Identified {
     /// The custom traits became exactly this.
     pub custom: Option<Props>,
     /// Profiles that were absorbed; their older entries stand under their own ids in history.
-    pub absorbed: Vec<ProfileId>,
+    pub absorbed: Vec<Absorbed>,
+    /// What the custom traits would have become without what the absorbed brought along; left out where
+    /// nobody was absorbed. What undoing the merge starts from.
+    pub own: Option<Props>,
+}
+
+/// A profile at the moment when it was merged into another: what undoing the merge gives back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Absorbed {
+    /// The profile that went.
+    pub profile: ProfileId,
+    /// The profile that it went into.
+    pub into: ProfileId,
+    /// When it was made; without those that it had absorbed itself.
+    pub born: Millis,
+    /// All its identities, with those of whom it had absorbed itself.
+    pub identities: Vec<Identity>,
 }
 
 /// A reaction as it is logged.
@@ -227,10 +307,28 @@ pub enum Firing {
 }
 
 /// Entries taken out of the log, as it is logged. What stays behind says nothing about a person.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Erased {
     /// Which ones; of the profile itself or of those it absorbed.
     pub moments: Vec<Moment>,
+    /// All that were older than this left as well, because history is not kept for ever; what they said of
+    /// identities and custom traits stays.
+    pub before: Option<Millis>,
+    /// What of the entries in `moments` was counted beyond the profile.
+    pub reactions: Vec<Uncounted>,
+    /// Why, in the words of whoever asked for it.
+    pub reason: Option<CompactString>,
+}
+
+/// A reaction that left the log, for the counts that all profiles share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Uncounted {
+    /// In whose log it was written.
+    pub profile: ProfileId,
+    /// Its place in the log.
+    pub moment: Moment,
+    /// What it was, without what it said: no delivery, properties, context or result.
+    pub reacted: Reacted,
 }
 
 /// An undone merge, as it is logged with the profile that stays.
@@ -248,6 +346,12 @@ pub struct Split {
     pub kept: Props,
     /// Entries that came in since the merge by one of its ids: theirs from now on.
     pub moments: Vec<Moment>,
+    /// When it was made; without those that it had absorbed itself.
+    pub born: Millis,
+    /// The oldest profile that it is made of.
+    pub root: (Millis, ProfileId),
+    /// The oldest profile that the one that stays is made of.
+    pub kept_root: (Millis, ProfileId),
 }
 
 /// One id of a person in one channel.

@@ -149,6 +149,29 @@ impl Store {
         self.profiles.remove(&gone.core.id);
     }
 
+    /// Whether `profile`, which the caller found by `user_id` and has locked since, still is that of the id:
+    /// it may have been merged away in between, or the id may have gone with a profile that was split off.
+    #[must_use]
+    pub fn owns(&self, profile: &Profile, user_id: &str) -> bool {
+        let linked = || self.identities.get(user_id).is_some_and(|id| *id == profile.core.id);
+        profile.gone.is_none() && (!profile.parted || linked())
+    }
+
+    /// Brings back a profile that a merge had taken, under its own id, with the ids that are its. The
+    /// caller holds its lock, and that of the profile which it is split off from: nobody has seen the new one
+    /// before, so nobody waits in a circle.
+    pub fn separate(&self, shared: &Shared, profile: &Profile) {
+        let id = profile.core.id;
+        for absorbed in &profile.core.absorbed {
+            self.redirects.insert(*absorbed, id);
+        }
+        self.profiles.insert(id, shared.clone());
+        self.redirects.remove(&id);
+        for identity in &profile.core.identities {
+            self.identities.insert(identity.user_id.clone(), id);
+        }
+    }
+
     /// A redirect as recovery found it.
     pub fn restore_redirect(&self, gone: ProfileId, leader: ProfileId) {
         self.redirects.insert(gone, leader);

@@ -2,11 +2,11 @@
 //! its state equals the fold of its whole log.
 
 use lodestone_state::action::Spending;
-use lodestone_state::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted, Reaction};
+use lodestone_state::event::{Absorbed, Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted, Reaction};
 use lodestone_state::ids::{ActionSlot, ChannelSlot, Millis, Moment, ProfileId, Seq};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{Catalog, CatalogDocument, Plan};
-use lodestone_state::profile::{Profile, TailOnly};
+use lodestone_state::profile::{History, Profile, TailOnly};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -167,7 +167,7 @@ impl World {
                     is_anonymous: !known,
                     created_at: Millis(self.now),
                 };
-                let identified = Identified { identities: vec![identity], custom: Some(custom), absorbed: Vec::new() };
+                let identified = Identified { identities: vec![identity], custom: Some(custom), ..Identified::default() };
                 let entry = self.entry(profile, self.now, EntryKind::Identified(identified));
                 self.apply(profile, entry);
             }
@@ -203,7 +203,13 @@ impl World {
                 } else {
                     self.profiles[0].core.custom.clone()
                 };
-                let absorbed = vec![follower.core.id];
+                let absorbed = vec![Absorbed {
+                    profile: follower.core.id,
+                    into: self.profiles[0].core.id,
+                    born: follower.core.born,
+                    identities: follower.core.identities.clone(),
+                }];
+                let own = Some(self.profiles[0].core.custom.clone());
                 machine::absorb(
                     &self.plan,
                     &mut self.profiles[0],
@@ -212,7 +218,7 @@ impl World {
                     &mut TailOnly,
                     &mut Changes::default(),
                 );
-                let identified = Identified { identities: Vec::new(), custom: Some(custom), absorbed };
+                let identified = Identified { identities: Vec::new(), custom: Some(custom), absorbed, own };
                 let entry = self.entry(0, self.now, EntryKind::Identified(identified));
                 self.apply(0, entry);
             }
@@ -223,8 +229,7 @@ impl World {
     fn check(&mut self) -> Result<(), TestCaseError> {
         for profile in &mut self.profiles {
             machine::advance(&self.plan, profile, Millis(self.now), &mut TailOnly, &mut Changes::default());
-            let mut entries = profile.tail.clone();
-            entries.sort_by_key(|e| e.moment);
+            let entries = TailOnly.load(profile);
             let fold = machine::fold(&self.plan, profile.core.id, &entries, Millis(self.now));
             prop_assert_eq!(&profile.core.caps, &fold.core.caps, "caps");
             prop_assert_eq!(&profile.core.budgets, &fold.core.budgets, "budgets");
@@ -248,6 +253,7 @@ impl World {
             _ => true,
         };
         for profile in &self.profiles {
+            let log = TailOnly.load(profile);
             for plan in self.plan.budgets.iter().flatten() {
                 let Some(limit) = plan.def.limit() else { continue };
                 let counts = |entry: &&Entry| match &entry.kind {
@@ -259,7 +265,7 @@ impl World {
                     }
                     _ => false,
                 };
-                let used = profile.tail.iter().filter(counts).count() as u64;
+                let used = log.iter().filter(counts).count() as u64;
                 let spending =
                     Spending { slot: plan.slot, name: &plan.name, def: &plan.def, spent: profile.core.budgets.get(plan.slot.0) };
                 let open = spending.open(limit, &[], Millis(self.now));

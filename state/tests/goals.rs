@@ -1,7 +1,7 @@
 //! Attribution and experiments against a naive recomputation over the whole log, which shares no code with
 //! the machine: after late events and reactions, merges, erasure and edits of goals, in any order.
 
-use lodestone_state::event::{Arm, Entry, EntryKind, Identified, Occurrence, Props, Reacted, Reaction};
+use lodestone_state::event::{Absorbed, Arm, Entry, EntryKind, Identified, Occurrence, Props, Reacted, Reaction};
 use lodestone_state::goal::report::{By, Question, Rows, Tally};
 use lodestone_state::goal::{Micros, Model};
 use lodestone_state::ids::{ActionSlot, ChannelSlot, ExperimentSlot, Millis, Moment, ProfileId, Seq};
@@ -175,10 +175,11 @@ impl World {
         machine::apply(&self.plan, &mut self.profiles[at], entry, &mut TailOnly, &mut Changes::default());
     }
 
-    fn limited(&mut self, profile: usize, limit: i64, absorbed: Vec<ProfileId>) {
+    fn limited(&mut self, profile: usize, limit: i64, absorbed: Vec<Absorbed>) {
         let schema = self.plan.custom_schema().expect("custom traits");
         let custom = schema.validate(&json!({"limit": limit}).to_string(), &self.plan.zone).expect("valid");
-        let identified = Identified { identities: Vec::new(), custom: Some(custom), absorbed };
+        let own = (!absorbed.is_empty()).then(|| custom.clone());
+        let identified = Identified { identities: Vec::new(), custom: Some(custom), absorbed, own };
         self.put(profile, self.now, EntryKind::Identified(identified));
     }
 
@@ -215,9 +216,13 @@ impl World {
             }
             Step::Merge if self.profiles.len() == 2 => {
                 let follower = self.profiles.pop().expect("two");
-                let gone = follower.core.id;
                 let leader = &mut self.profiles[0];
+                let (profile, into, born) = (follower.core.id, leader.core.id, follower.core.born);
+                let gone = Absorbed { profile, into, born, identities: follower.core.identities.clone() };
                 machine::absorb(&self.plan, leader, vec![follower], Millis(self.now), &mut TailOnly, &mut Changes::default());
+                // One log in memory, whoever wrote what: erasing takes entries out of it.
+                leader.tail.extend(leader.inherited.drain(..).map(|(_, entry)| entry));
+                leader.tail.sort_by_key(|entry| entry.moment);
                 self.limited(0, 10, vec![gone]);
             }
             Step::Merge => {}

@@ -15,19 +15,22 @@ pub(super) use idempotency::Replays;
 mod analysis;
 mod members;
 mod outbox;
+mod profiles;
 mod reactions;
+
+pub(super) use profiles::shop_routes;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use http_body_util::{BodyExt, Limited};
-use lodestone_state::ids::{ProfileId, Seq};
+use lodestone_state::ids::Seq;
 use lodestone_state::issue::Issue;
 use lodestone_state::plan::TokenKind;
 use serde::Deserialize;
@@ -47,8 +50,7 @@ pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
         .merge(members::routes())
         .merge(reactions::routes())
         .merge(outbox::routes())
-        .route("/api/v1/profiles/{id}", get(profile))
-        .route("/api/v1/profiles", get(profiles))
+        .merge(profiles::routes())
         .route("/api/v1/invalid-events", get(invalid_events))
         .route("/api/v1/status", get(status))
         .route("/api/v1/catalog", post(move |state, headers, body| catalog(state, headers, body, catalog_bytes_max)))
@@ -59,11 +61,6 @@ pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
         .merge(refresh::routes())
         .route("/api/{*path}", any(unknown))
         .method_not_allowed_fallback(not_allowed)
-}
-
-/// What the demo shop's side panel reads, without a token.
-pub(super) fn shop_routes() -> Router<Arc<Shared>> {
-    Router::new().route("/shop/api/profile", get(shop_profile))
 }
 
 /// Lets the bearer of an admin token through.
@@ -93,46 +90,9 @@ fn json_response(status: StatusCode, value: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], value.to_string()).into_response()
 }
 
-async fn profile(State(shared): State<Arc<Shared>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
-    admin(&shared, &headers)?;
-    let found = match id.parse::<ProfileId>() {
-        Ok(id) => off_task(&shared, move |engine| engine.profile_json(id)).await?,
-        Err(_) => None,
-    };
-    let found = found.ok_or_else(|| Problem::not_found("profile_not_found", "the profile"))?;
-    Ok(json_response(StatusCode::OK, &found))
-}
-
 /// The query, or what is wrong with it as a problem document.
 fn parsed<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     query.map(|query| query.0).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", error.body_text()))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ByUser {
-    user_id: Option<String>,
-}
-
-fn wanted_user(query: ByUser) -> Result<String, Problem> {
-    let user_id = query.user_id.filter(|id| !id.is_empty());
-    user_id.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "missing_field", "userId is required"))
-}
-
-async fn profiles(State(shared): State<Arc<Shared>>, headers: HeaderMap, query: Result<Query<ByUser>, QueryRejection>) -> Answer {
-    admin(&shared, &headers)?;
-    let user_id = wanted_user(parsed(query)?)?;
-    let found = off_task(&shared, move |engine| engine.profile_json_by_user(&user_id)).await?;
-    let data: Vec<Value> = found.into_iter().collect();
-    let total = data.len();
-    Ok(json_response(StatusCode::OK, &json!({"data": data, "nextCursor": null, "total": total})))
-}
-
-async fn shop_profile(State(shared): State<Arc<Shared>>, query: Result<Query<ByUser>, QueryRejection>) -> Answer {
-    let user_id = wanted_user(parsed(query)?)?;
-    let found = off_task(&shared, move |engine| engine.profile_json_by_user(&user_id)).await?;
-    let found = found.ok_or_else(|| Problem::not_found("profile_not_found", "the profile"))?;
-    Ok(json_response(StatusCode::OK, &found))
 }
 
 #[derive(Deserialize)]

@@ -115,8 +115,7 @@ impl Ring {
 }
 
 impl CapState {
-    /// Counts one reaction for the caps of `group` among `caps`. Returns nothing to undo: a reaction that
-    /// is taken out of the log again is followed by [`CapState::rebuild`].
+    /// Counts one reaction for the caps of `group` among `caps`.
     pub fn record(&mut self, caps: &[Cap], group: Group, reaction: Reaction, channel: ChannelSlot, t: Millis) {
         // What was held back did not happen.
         if reaction == Reaction::Withheld {
@@ -140,6 +139,32 @@ impl CapState {
                 self.ring(cap, keep.unwrap_or(cap.count)).insert(t);
             }
         }
+    }
+
+    /// Takes back one reaction that was recorded at `t`. Of a window only what it still holds: where it has
+    /// forgotten older ones, it counts too few of them until it is filled from the log again.
+    pub fn take_back(&mut self, reaction: Reaction, channel: ChannelSlot, t: Millis) {
+        if let Ok(at) = self.counters.binary_search_by_key(&(reaction, channel), |c| (c.reaction, c.channel)) {
+            self.counters[at].total -= 1;
+            if self.counters[at].total == 0 {
+                self.counters.remove(at);
+            }
+        }
+        let counts = |ring: &&mut Ring| {
+            ring.reaction == reaction && (ring.channels.is_empty() || ring.channels.contains(&channel))
+        };
+        for ring in self.rings.iter_mut().filter(counts) {
+            if let Ok(at) = ring.newest.binary_search(&t) {
+                ring.newest.remove(at);
+            }
+        }
+    }
+
+    /// The same with the windows of `other`. Single reactions that left the log because history is not kept
+    /// for ever stay counted: a total never opens again for that.
+    #[must_use]
+    pub fn with_windows_of(self, other: Self) -> Self {
+        Self { counters: self.counters, rings: other.rings }
     }
 
     fn ring(&mut self, cap: &Cap, keep: u64) -> &mut Ring {

@@ -21,6 +21,7 @@ use crate::ids::{ActionSlot, BudgetSlot, ChannelSlot, Millis, Moment, ProfileId,
 use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 /// A reservation older than this is void: its hook has timed out, or its owner is gone.
@@ -236,6 +237,16 @@ impl TotalCaps {
         lock(&self.entry_or_new(reacted.action)).count(caps, reacted.reaction, reacted.channel, at)
     }
 
+    /// Takes back a logged reaction that has left the log by an erasure. `taken` was its place in the log, and
+    /// `by` is the log position of the erasure with the reaction's number in it: that counts once. A window
+    /// that had to forget older reactions may need [`TotalCaps::rebuild`] after this, see
+    /// [`TotalCaps::covers`].
+    pub fn uncount(&self, reacted: &Reacted, taken: Moment, by: (Seq, u32)) {
+        if !reacted.test {
+            lock(&self.entry_or_new(reacted.action)).uncount(reacted, taken, by);
+        }
+    }
+
     /// Voids the reservations that are older than [`HOLD_MS`]; returns their actions, which may be due
     /// again for somebody.
     pub fn expire(&self, now: Millis) -> Vec<ActionSlot> {
@@ -278,6 +289,7 @@ impl TotalCaps {
             let mut entry = lock(&entry);
             if upto > entry.settled {
                 entry.recent = entry.recent.split_off(&Seq(upto.0 + 1));
+                entry.undone = entry.undone.split_off(&(Seq(upto.0 + 1), 0));
                 entry.settled = upto;
             }
         }
@@ -289,10 +301,15 @@ impl TotalCaps {
         self.entry(action).is_none_or(|entry| lock(&entry).tally.covers(caps, Group::All))
     }
 
-    /// Replaces the tally of an action after its caps were edited. `log` holds every reaction up to
-    /// `upto`, which must not lie before the last [`TotalCaps::settle`]; newer ones are kept from memory.
+    /// Fills the windows of an action from the log, after its caps were edited or a reaction was erased. `log`
+    /// holds every reaction up to `upto` that is still in it, which must not lie before the last
+    /// [`TotalCaps::settle`]; newer ones are kept from memory. What counts without a window stays as it is.
     pub fn rebuild(&self, action: ActionSlot, caps: &[Cap], upto: Seq, log: impl IntoIterator<Item = (Moment, Reacted)>) {
+        let mut seen = HashSet::new();
         let logged = log.into_iter().filter(|(at, reacted)| at.seq <= upto && reacted.action == action && !reacted.test);
+        let logged = logged.inspect(|(at, _)| {
+            seen.insert(at.seq);
+        });
         let mut tally = CapState::rebuild(caps, Group::All, logged.map(|(at, r)| (r.reaction, r.channel, at.t)));
         let entry = self.entry_or_new(action);
         let mut entry = lock(&entry);
@@ -300,7 +317,13 @@ impl TotalCaps {
         for (_, (reaction, channel, t)) in entry.recent.range(Seq(upto.0 + 1)..) {
             tally.record(caps, Group::All, *reaction, *channel, *t);
         }
-        entry.tally = tally;
+        // A newer erasure may or may not have been carried out when the log was read.
+        for undone in entry.undone.range((Seq(upto.0 + 1), 0)..).map(|(_, undone)| undone) {
+            if undone.moment.seq > upto || seen.contains(&undone.moment.seq) {
+                tally.take_back(undone.reaction, undone.channel, undone.moment.t);
+            }
+        }
+        entry.tally = std::mem::take(&mut entry.tally).with_windows_of(tally);
     }
 
     /// Forgets an action that was deleted for good.
@@ -331,6 +354,7 @@ impl TotalCaps {
                 tally: stored.tally,
                 settled: stored.settled,
                 recent: stored.recent.into_iter().map(|(seq, reaction, channel, t)| (seq, (reaction, channel, t))).collect(),
+                undone: stored.undone.into_iter().collect(),
                 ..Entry::default()
             };
             table.actions.insert(action, Arc::new(Mutex::new(entry)));
@@ -371,7 +395,10 @@ impl TotalsSnapshot {
     /// The newest log position in it.
     #[must_use]
     pub fn newest(&self) -> Seq {
-        let newest = |entry: &EntrySnapshot| entry.recent.last().map_or(entry.settled, |(seq, ..)| *seq);
+        let newest = |entry: &EntrySnapshot| {
+            let undone = entry.undone.last().map_or(entry.settled, |((seq, _), _)| *seq);
+            entry.recent.last().map_or(entry.settled, |(seq, ..)| *seq).max(undone)
+        };
         self.actions.iter().map(|(_, entry)| newest(entry)).max().unwrap_or_default()
     }
 }

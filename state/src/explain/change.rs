@@ -2,7 +2,7 @@
 
 use crate::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props};
 use crate::expr::PathRef;
-use crate::ids::{ChannelSlot, EventSlot, Millis, Moment, Seq};
+use crate::ids::{ChannelSlot, EventSlot, Millis, Moment, ProfileId, Seq};
 use crate::machine::{self, Changes};
 use crate::plan::Plan;
 use crate::profile::{History, Profile, sort_entries};
@@ -97,6 +97,11 @@ pub struct Supposed {
 pub struct Known<'a>(pub &'a [Entry]);
 
 impl History for Known<'_> {
+    /// Whoever wrote them: second copies are dropped.
+    fn rows(&mut self, _: ProfileId) -> Vec<Entry> {
+        self.0.to_vec()
+    }
+
     fn load(&mut self, profile: &Profile) -> Vec<Entry> {
         let mut entries = [self.0, &profile.tail].concat();
         sort_entries(&mut entries);

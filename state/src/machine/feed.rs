@@ -20,6 +20,12 @@ pub(super) fn fold_entry(
     out: &mut Changes,
     history: Option<&mut dyn History>,
 ) {
+    if entry.ages() {
+        profile.core.oldest = profile.core.oldest.min(entry.moment.t);
+    }
+    if entry.kind.sets_custom() {
+        profile.core.asserted = profile.core.asserted.max(entry.moment.t);
+    }
     match &entry.kind {
         EntryKind::Event(occurrence) => {
             seen_in(profile, occurrence.channel, &entry.user_id, entry.at);
@@ -59,8 +65,12 @@ pub(super) fn fold_entry(
                 compare_again(plan, profile, entry, history, out);
             }
         }
-        // What they take away has left the log by the time it is folded.
-        EntryKind::Erased(_) | EntryKind::Split(_) => {}
+        EntryKind::Split(split) => {
+            set_custom(plan, profile, entry, &split.kept, history.is_none(), out);
+            compare_again(plan, profile, entry, history, out);
+        }
+        // What it takes away has left the log by the time it is folded.
+        EntryKind::Erased(_) => {}
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::review::review;
 use super::watch::{Unseen, fold_watched};
-use super::{Changes, Dry, rules};
+use super::{Changes, Dry, advance, rules};
 use crate::event::{Entry, MembershipChange, MoveCause};
+use crate::expr::PathRef;
 use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ExperimentSlot, GoalSlot, Millis, ProfileId, RuleSlot, Seq, TraitSlot};
 use crate::plan::Plan;
-use crate::profile::{AudienceCell, History, Profile, sort_entries};
+use crate::profile::{AudienceCell, Core, History, Profile, sort_entries};
 use smallvec::SmallVec;
 
 /// Folds the whole log into a scratch profile in order, up to `now`.
@@ -94,11 +95,13 @@ pub fn absorb(
     history: &mut dyn History,
     out: &mut Changes,
 ) {
+    // What is due by then is told at its own instant.
+    advance(plan, leader, now, history, out);
     for mut follower in followers {
         rules::join(leader, &follower);
+        leader.inherit(&mut follower);
         leader.core.absorbed.push(follower.core.id);
         leader.core.absorbed.append(&mut follower.core.absorbed);
-        leader.tail.append(&mut follower.tail);
         leader.core.created_at = leader.core.created_at.min(follower.core.created_at);
         leader.core.root = leader.core.root.min(follower.core.root);
         for identity in follower.core.identities {
@@ -106,11 +109,8 @@ pub fn absorb(
                 leader.core.identities.push(identity);
             }
         }
-        leader.core.newest = leader.core.newest.max(follower.core.newest);
         leader.core.clock = leader.core.clock.max(follower.core.clock);
-        leader.core.events += follower.core.events;
     }
-    sort_entries(&mut leader.tail);
     leader.core.clock = leader.core.clock.max(now);
     rebuild(plan, leader, true, history, out);
     out.identity = true;
@@ -120,22 +120,45 @@ pub fn absorb(
 /// changed. Identities and custom traits stay as they are. Emits only the difference, as of now; who
 /// enters does so `enter_now` (a merge), or since when the definition would have had it (backfill).
 pub fn rebuild(plan: &Plan, profile: &mut Profile, enter_now: bool, history: &mut dyn History, out: &mut Changes) {
+    rebuild_from(plan, profile, &history.load(profile), enter_now, out);
+}
+
+/// As [`rebuild`], from a log that is at hand. Gives which custom traits rules set last by what the log says,
+/// which only the undoing of a merge needs to know: otherwise that stays as it is.
+pub(super) fn rebuild_from(
+    plan: &Plan,
+    profile: &mut Profile,
+    entries: &[Entry],
+    enter_now: bool,
+    out: &mut Changes,
+) -> Vec<(PathRef, RuleSlot)> {
     out.refolded = true;
-    let entries = history.load(profile);
     let now = profile.core.clock;
-    let scratch = fold(plan, profile.core.id, &entries, now);
+    let mut scratch = fold(plan, profile.core.id, entries, now);
+    let set_by = std::mem::take(&mut scratch.core.set_by);
     let before: Vec<(AudienceSlot, Millis)> =
         profile.core.audiences.iter().filter_map(|(slot, cell)| Some((AudienceSlot(slot), cell.since?))).collect();
     for (slot, _) in profile.core.traits.iter().chain(scratch.core.traits.iter()) {
         out.touch(TraitSlot(slot));
     }
-    profile.core.traits = scratch.core.traits;
-    profile.core.audiences = scratch.core.audiences;
-    profile.core.caps = scratch.core.caps;
-    profile.core.budgets = scratch.core.budgets;
-    let rules_before = std::mem::replace(&mut profile.core.rules, scratch.core.rules);
-    profile.core.goals = scratch.core.goals;
-    profile.core.trials = scratch.core.trials;
+    let rules_before = std::mem::take(&mut profile.core.rules);
+    let core = &mut profile.core;
+    // Whatever is not an outcome is derived.
+    *core = Core {
+        id: core.id,
+        born: core.born,
+        created_at: core.created_at,
+        updated_at: core.updated_at,
+        identities: std::mem::take(&mut core.identities),
+        custom: std::mem::take(&mut core.custom),
+        set_by: std::mem::take(&mut core.set_by),
+        root: core.root,
+        absorbed: std::mem::take(&mut core.absorbed),
+        applied: core.applied,
+        clock: core.clock,
+        generation: core.generation,
+        ..scratch.core
+    };
     // Custom traits and identities are outcomes of identify, not of the fold; conditions see the present ones.
     review(plan, profile, plan.audience_slots().collect(), now, None, false, &mut Changes::default());
     for slot in plan.audience_slots() {
@@ -159,6 +182,7 @@ pub fn rebuild(plan: &Plan, profile: &mut Profile, enter_now: bool, history: &mu
         }
     }
     rules::after_fold(plan, profile, &rules_before, enter_now, out);
+    set_by
 }
 
 fn moved(audience: AudienceSlot, entered: bool, t: Millis, seq: Seq) -> MembershipChange {

@@ -5,20 +5,26 @@
 //! it, makes the machine fold the log again into a scratch profile and take the answer from there. One
 //! code path therefore serves live events, late events, merges, backfill and replay.
 
+mod custom;
+mod erase;
 mod feed;
 mod goals;
 mod log;
 mod review;
 mod rules;
+mod split;
 mod trials;
 mod watch;
 
+pub use custom::union;
+pub use erase::outdated;
 pub use log::{absorb, fold, forget, rebuild};
 pub use rules::{all_due, due, metric};
+pub use split::{Merge, merges, part, undo};
 pub use trials::arm;
 pub use watch::{Watch, fold_watched};
 
-use crate::event::{Entry, MembershipChange, Occurrence};
+use crate::event::{Entry, EntryKind, MembershipChange, Occurrence};
 use crate::expr::{Facts, PathRef, Source, descend};
 use crate::ids::{
     ActionSlot, AudienceSlot, BudgetSlot, EventSlot, ExperimentSlot, GoalSlot, Millis, PathId, RuleSlot, Seq, TraitSlot,
@@ -56,6 +62,8 @@ pub struct Changes {
     pub budgets: SmallVec<[BudgetSlot; 2]>,
     /// The event that this input was.
     pub event: Option<EventSlot>,
+    /// How many entries left the log.
+    pub left: usize,
     /// The state was brought under other definitions: every action may differ.
     pub refolded: bool,
     /// Rules that may be due: whether they are is asked again where they fire ([`due`]).
@@ -160,6 +168,13 @@ pub fn apply(plan: &Plan, profile: &mut Profile, entry: Entry, history: &mut dyn
     advance(plan, profile, entry.at, history, out);
     profile.core.applied = entry.moment.seq;
     profile.core.updated_at = profile.core.updated_at.max(entry.at);
+    if let EntryKind::Erased(erased) = &entry.kind {
+        erase::erase(plan, profile, erased, history, out);
+        // Of the daily removal of what is too old nothing needs to be kept.
+        if erased.before.is_some() {
+            return;
+        }
+    }
     fold_entry(plan, profile, &entry, out, Some(history));
     out.applied = Some(entry.moment.seq);
     profile.tail.push(entry);

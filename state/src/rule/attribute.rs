@@ -46,6 +46,15 @@ fn put_in(place: &mut Value, rest: &[CompactString], value: Value) {
     put_in(&mut entries[at].1, rest, value);
 }
 
+/// The document with each of `attributes` set to its value, or taken out where it has none.
+#[must_use]
+pub fn set(props: &Props, attributes: &[(PathRef, Option<Value>)]) -> Props {
+    attributes.iter().fold(props.clone(), |props, (path, value)| match value {
+        Some(value) => put(&props, path, value.clone()),
+        None => remove(&props, path),
+    })
+}
+
 /// The document without what stands at `path`. Open objects that this empties go too.
 #[must_use]
 pub fn remove(props: &Props, path: &PathRef) -> Props {

@@ -16,7 +16,7 @@ mod period;
 mod state;
 mod webhook;
 
-pub use attribute::{find, put, remove};
+pub use attribute::{find, put, remove, set};
 pub use definition::{Fire, OnUnmet, Operator, RuleDef};
 pub use effect::{EFFECTS_MAX, Effect};
 pub use metric::Metric;

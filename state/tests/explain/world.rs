@@ -263,7 +263,7 @@ impl World {
                     pairs.extend(city.map(|city| (world.path("city"), city.into())));
                     pairs.extend(vip.map(|vip| (world.path("vip"), Value::Bool(vip))));
                     let identified =
-                        Identified { identities: vec![identity(*known)], custom: Some(Props::new(pairs)), absorbed: Vec::new() };
+                        Identified { identities: vec![identity(*known)], custom: Some(Props::new(pairs)), absorbed: Vec::new(), own: None };
                     world.apply(EntryKind::Identified(identified));
                 }
             }

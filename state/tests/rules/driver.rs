@@ -1,7 +1,7 @@
 //! Profiles driven the way the engine drives them: due timers first, each at its own instant and with what
 //! they make due; then the entry; then what that makes due; then the events that came of it.
 
-use lodestone_state::event::{CHAIN_MAX, Entry, EntryKind, Fired, Firing, Identified, Link, Occurrence, Props};
+use lodestone_state::event::{Absorbed, CHAIN_MAX, Entry, EntryKind, Fired, Firing, Identified, Link, Occurrence, Props};
 use lodestone_state::expr::PathRef;
 use lodestone_state::ids::{ChannelSlot, Millis, Moment, ProfileId, RuleSlot, Seq};
 use lodestone_state::job::{self, Work};
@@ -212,11 +212,21 @@ impl World {
                 custom = rule::put(&custom, path, value.clone());
             }
         }
-        let absorbed = vec![follower.core.id];
+        let absorbed = vec![Absorbed {
+            profile: follower.core.id,
+            into: self.profiles[0].core.id,
+            born: follower.core.born,
+            identities: follower.core.identities.clone(),
+        }];
+        let own = Some(self.profiles[0].core.custom.clone());
         let mut changes = Changes::default();
         let now = Millis(self.now);
         machine::absorb(&self.plan, &mut self.profiles[0], vec![follower], now, &mut TailOnly, &mut changes);
-        let identified = Identified { identities: Vec::new(), custom: Some(custom), absorbed };
+        // One log in memory, whoever wrote what: the driver takes entries out of it.
+        let leader = &mut self.profiles[0];
+        leader.tail.extend(leader.inherited.drain(..).map(|(_, entry)| entry));
+        leader.tail.sort_by_key(|entry| entry.moment);
+        let identified = Identified { identities: Vec::new(), custom: Some(custom), absorbed, own };
         let entry = self.entry(self.now, now, EntryKind::Identified(identified));
         self.put(0, entry, &mut changes);
         self.settle(0, &mut changes);

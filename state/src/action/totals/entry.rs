@@ -2,7 +2,7 @@
 
 use super::Committed;
 use crate::action::capping::{Cap, CapState, Group};
-use crate::event::Reaction;
+use crate::event::{Reacted, Reaction};
 use crate::ids::{ChannelSlot, Millis, Moment, ProfileId, Seq};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +22,17 @@ pub(super) struct Entry {
     pub(super) settled: Seq,
     /// Positions counted beyond.
     pub(super) recent: BTreeMap<Seq, (Reaction, ChannelSlot, Millis)>,
+    /// Erasures counted beyond, by their own positions.
+    pub(super) undone: BTreeMap<(Seq, u32), Undone>,
+}
+
+/// A reaction that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Undone {
+    /// Where it stood.
+    pub(super) moment: Moment,
+    pub(super) reaction: Reaction,
+    pub(super) channel: ChannelSlot,
 }
 
 /// One place held.
@@ -90,9 +101,19 @@ impl Entry {
 }
 
 impl Entry {
+    pub(super) fn uncount(&mut self, reacted: &Reacted, moment: Moment, by: (Seq, u32)) {
+        if by.0 <= self.settled || self.undone.contains_key(&by) {
+            return;
+        }
+        let Reacted { reaction, channel, .. } = *reacted;
+        self.tally.take_back(reaction, channel, moment.t);
+        self.undone.insert(by, Undone { moment, reaction, channel });
+    }
+
     pub(super) fn snapshot(&self) -> EntrySnapshot {
         let recent = self.recent.iter().map(|(seq, (reaction, channel, t))| (*seq, *reaction, *channel, *t));
-        EntrySnapshot { tally: self.tally.clone(), settled: self.settled, recent: recent.collect() }
+        let undone = self.undone.iter().map(|(by, undone)| (*by, *undone)).collect();
+        EntrySnapshot { tally: self.tally.clone(), settled: self.settled, recent: recent.collect(), undone }
     }
 }
 
@@ -102,6 +123,7 @@ pub(super) struct EntrySnapshot {
     pub(super) tally: CapState,
     pub(super) settled: Seq,
     pub(super) recent: Vec<(Seq, Reaction, ChannelSlot, Millis)>,
+    pub(super) undone: Vec<((Seq, u32), Undone)>,
 }
 
 /// No invariant spans two statements that can panic, so the data behind a poisoned lock is sound.
