@@ -50,3 +50,15 @@ def with_packages(*requirements):
         if subprocess.run(pip).returncode:
             sys.exit(f"pip could not install {' '.join(missing)}")
         os.execv(python, [str(python), *sys.argv])
+
+
+def npm_package(name, version):
+    """A folder in whose `node_modules` this package is, fetched into the cache once."""
+    home = CACHE / "npm" / f"{name}-{version}"
+    if not (home / "node_modules" / name / "package.json").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "package.json").write_text('{"private": true}\n')
+        npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(home), f"{name}@{version}"]
+        if subprocess.run(npm).returncode:
+            sys.exit(f"npm could not install {name}@{version}")
+    return home
