@@ -397,8 +397,11 @@ impl Engine {
             return Step::default();
         }
         self.bring_along(&plan, shared, &mut profile);
-        m::backfilled(profile.core.events);
-        Step { visited: 1, folded: 1, events: profile.core.events }
+        let events = profile.core.events;
+        drop(profile);
+        self.follow_up();
+        m::backfilled(events);
+        Step { visited: 1, folded: 1, events }
     }
 }
 

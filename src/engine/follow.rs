@@ -2,6 +2,7 @@
 //! events among them are tracked at once, as a part of the same input.
 
 use super::api::{Caller, Stored, TrackInput};
+use super::invalid::Reject;
 use super::track::Draft;
 use super::{Engine, storage};
 use crate::telemetry::metrics as m;
@@ -175,17 +176,27 @@ impl Engine {
         let shared = shared.ok_or(Refused::For("profile_not_found"))?;
         let grant = TokenGrant { id: DefId::default(), channel: Some(channel), kind: TokenKind::Secret, import: true };
         let caller = Caller { grant, channel };
-        let context = (!emitted.context.is_empty()).then(|| plan.paths.render(emitted.context).to_string());
         let input = TrackInput {
             user_id: &job.user_id,
             event: &event.name,
             properties: emitted.properties,
-            context: context.as_deref(),
             message_id: Some(&message_id),
             ..TrackInput::default()
         };
-        let (event, props, context) = self.validate(&plan, &caller, &input, at)?;
-        let chain = emitted.chain.into();
+        let props = event.schema.validate(emitted.properties.unwrap_or(""), &plan.zone).map_err(|errors| {
+            self.invalid.record(
+                self,
+                &plan,
+                &Reject { caller: &caller, input: &input, at },
+                "properties",
+                event.version,
+                &errors,
+            );
+            Refused::For("event_properties_invalid")
+        })?;
+        // The context is that of an input that was let in, or of none where time brought this about: no
+        // client is at hand to be asked for what a definition requires.
+        let (context, chain) = (emitted.context.clone(), emitted.chain.into());
         let occurrence = Occurrence { event: event.slot, version: event.version, channel, props, context, chain };
         let draft = Draft {
             t: emitted.t.min(at),

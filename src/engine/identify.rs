@@ -62,7 +62,8 @@ impl Engine {
         }
         let t = time::effective(at, input.timestamp, input.sent_at, &plan.zone, caller.grant.import)?;
         for _ in 0..TRIES {
-            if let Some(done) = self.try_identify(&plan, caller, input, t, at)? {
+            if let Some(mut done) = self.try_identify(&plan, caller, input, t, at)? {
+                done.seq = done.seq.max(self.follow_up());
                 m::identified(done.merged.len());
                 self.switch_session(input.session, input.message_id, &done);
                 return Ok(done);
@@ -223,13 +224,15 @@ impl Engine {
             // What a rule set is not the client's to replace.
             Some(traits) if !input.merge_traits => {
                 let own = self.check_traits(plan, caller, input, traits, at)?;
-                let kept = |custom| set_by_rules(std::iter::once(&**leader)).fold(custom, |custom, path| keep(custom, &leader.core.custom, path));
+                let kept = |custom| {
+                    set_by_rules(std::iter::once(&**leader)).fold(custom, |custom, path| keep(custom, &leader.core.custom, path))
+                };
                 (kept(union(&own, followers())), kept(own))
             }
             Some(traits) => {
-                let all: Vec<&Profile> =
-                    std::iter::once(&**leader).chain(decision.absorb.iter().map(|&i| &*guards[i])).collect();
-                let custom = merged_into(plan, &joined, &all, traits, |merged| self.check_traits(plan, caller, input, merged, at))?;
+                let all: Vec<&Profile> = std::iter::once(&**leader).chain(decision.absorb.iter().map(|&i| &*guards[i])).collect();
+                let custom =
+                    merged_into(plan, &joined, &all, traits, |merged| self.check_traits(plan, caller, input, merged, at))?;
                 // What the leader would have without the followers: the same keys set in what it had.
                 let own = merged_into(plan, &leader.core.custom, &all[..1], traits, |merged| Ok(lenient(plan, merged)))?;
                 (custom, own)

@@ -72,6 +72,7 @@ impl Engine {
             // Nobody else says of a poll that it is over, recorded or not.
             self.totals.delivery_over(profile_id, delivery);
         }
+        self.follow_up();
         let actions = offered.into_iter().map(|offer| offer.action).collect();
         Ok(Listed { actions, seq: self.journal.last(), context_invalid })
     }

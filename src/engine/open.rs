@@ -233,8 +233,7 @@ impl Engine {
             machine::absorb(plan, &mut profile, followers, entry.at, &mut self.history(), &mut changes);
         }
         if let EntryKind::Split(split) = entry.kind.clone() {
-            let (returned, its_changes) =
-                machine::part(plan, &mut profile, entry, &split, &mut self.history(), &mut changes);
+            let (returned, its_changes) = machine::part(plan, &mut profile, entry, &split, &mut self.history(), &mut changes);
             let other = Arc::new(Mutex::new(returned));
             let mut returned = other.lock();
             self.publish(&other, &mut returned);

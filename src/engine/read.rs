@@ -41,11 +41,12 @@ impl Engine {
 
     /// Brings a profile up to now: due timers fire, definitions that changed are folded in.
     pub(super) fn touch(&self, shared: &Shared) {
-        let mut profile = shared.lock();
-        self.touch_locked(shared, &mut profile);
+        self.touch_locked(shared, &mut shared.lock());
+        self.follow_up();
     }
 
     fn render(&self, shared: &Shared) -> Value {
+        self.touch(shared);
         let mut profile = shared.lock();
         let plan = self.touch_locked(shared, &mut profile);
         let entries = self.history().load(&profile);

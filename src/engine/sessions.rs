@@ -223,6 +223,8 @@ impl Engine {
             let done = work(&plan, &mut profile);
             let sessions = self.hub.of(profile.core.id);
             self.record_withheld(&plan, &shared, &mut profile, &sessions);
+            drop(profile);
+            self.follow_up();
             return done;
         }
     }

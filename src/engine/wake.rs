@@ -54,6 +54,8 @@ impl Engine {
         machine::all_due(&plan, &profile, &mut changes);
         self.catch_up(&plan, &shared, &mut profile, now, &mut changes);
         self.after(&plan, &shared, &mut profile, &changes);
+        drop(profile);
+        self.follow_up();
     }
 
     /// Brings a profile under the definitions in force, if they changed since its state was folded: by a

@@ -157,6 +157,9 @@ impl Rig {
 
     /// What a process that is killed now leaves behind, opened again.
     fn crash(self) -> Self {
+        // The sweep stops where it is: a copy of files that are being written is no picture of one moment.
+        self.engine.stop_background();
+        self.engine.await_sweep();
         self.engine.journal.sync().expect("durable");
         let folder = tempfile::tempdir().expect("a temporary folder");
         copy(self.folder.path(), folder.path());
@@ -325,4 +328,105 @@ fn no_backfill_when_it_asks_for_silence() {
     assert_eq!((rig.traits("ada"), rig.traits("bob")), (json!({}), json!({"Checkout Completed": "Ready"})));
     assert_eq!(rig.log("ada"), ["rule_marked@2024-03-01T09:00:00.000Z"]);
     assert_eq!(rig.profile("ada")["rules"][0]["fired"], false);
+}
+
+fn emits(changes: &Value) -> Value {
+    let mut rule = big(&json!({"then": [
+        {"type": "emit_event", "event": "Ping"}, {"type": "webhook", "url": "https://hooks.example.com/rule"}]}));
+    for (key, value) in changes.as_object().expect("an object") {
+        rule[key] = value.clone();
+    }
+    rule
+}
+
+impl Rig {
+    fn pings(&self, user: &str) -> usize {
+        let profile = self.profile(user);
+        profile["events"].as_array().expect("a list").iter().filter(|entry| entry["event"] == "Ping").count()
+    }
+
+    /// Webhooks that wait, by id.
+    fn waiting(&self) -> Vec<u128> {
+        self.engine.outbox.list(false, None, 1000).into_iter().map(|listed| listed.id).collect()
+    }
+
+    /// As [`Rig::buy_and_die`], but the firing is written down, and nothing that follows from it.
+    fn fire_and_die(&self, user: &str, total: f64) {
+        self.buy_and_die(user, total);
+        let shared = self.engine.store.find(user).expect("a profile");
+        let mut profile = shared.lock();
+        let plan = self.engine.plan();
+        let mut changes = Changes { applied: Some(profile.core.applied), ..Changes::default() };
+        lodestone_state::machine::all_due(&plan, &profile, &mut changes);
+        assert_eq!(changes.due.len(), 1);
+        self.engine.settle_rules(&plan, &shared, &mut profile, &mut changes);
+    }
+}
+
+/// T-87: one event in, one out, in the same input; further ones bring none.
+#[test]
+fn t87_the_event_follows_at_once_and_once() {
+    let rig = Rig::plain(json!([emits(&json!({}))]));
+    rig.buy("ada", 500);
+    assert_eq!(rig.pings("ada"), 1);
+    (0..5).for_each(|_| rig.buy("ada", 500));
+    assert_eq!((rig.pings("ada"), rig.waiting().len()), (1, 1));
+    // Emitted by time and by a merge as well, by whatever finds them due.
+    let day = json!({"key": "quiet", "metric": "count", "operator": "equals", "threshold": 0, "fire": "each_crossing",
+        "period": {"last": {"amount": 24, "unit": "hours"}}, "then": [{"type": "emit_event", "event": "Ping"}]});
+    rig.apply(&json!({"rules": [big(&day)]}));
+    rig.clock.set(at("2024-03-02T09:00:00Z"));
+    rig.engine.fire_due(&mut Vec::new());
+    assert_eq!(rig.pings("ada"), 2);
+    let profile = rig.profile("ada");
+    assert_eq!(profile["events"][0]["timestamp"], "2024-03-02T09:00:00.000Z");
+    assert_eq!(profile["events"][0]["userId"], "ada");
+}
+
+/// T-87: a rule that counts what it emits stops at once.
+#[test]
+fn t87_no_loop() {
+    let own = json!({"eventId": "Ping", "metric": "count", "operator": null, "threshold": null, "fire": {"every": 1}});
+    let rig = Rig::plain(json!([emits(&own)]));
+    let track = || {
+        let input = TrackInput { user_id: "ada", event: "Ping", ..TrackInput::default() };
+        assert!(matches!(rig.engine.track(&rig.caller(), &input), Stored::Stored { .. }));
+    };
+    track();
+    assert_eq!((rig.pings("ada"), rig.log("ada").len()), (2, 2));
+    track();
+    assert_eq!((rig.pings("ada"), rig.log("ada").len(), rig.waiting().len()), (4, 4, 2));
+}
+
+/// Exactly once for emitted events and for the id of a webhook, wherever the crash is.
+#[test]
+fn what_follows_survives_crashes_exactly_once() {
+    // Between the event and the firing.
+    let rig = Rig::plain(json!([emits(&json!({}))]));
+    rig.buy("ada", 300);
+    rig.buy_and_die("ada", 200.0);
+    let rig = rig.crash();
+    let hooks = rig.waiting();
+    assert_eq!((rig.pings("ada"), hooks.len()), (1, 1));
+    let rig = rig.crash();
+    assert_eq!((rig.pings("ada"), rig.waiting()), (1, hooks));
+
+    // Between the firing and what follows from it.
+    let rig = Rig::plain(json!([emits(&json!({}))]));
+    rig.buy("ada", 300);
+    rig.fire_and_die("ada", 200.0);
+    let hooks = rig.waiting();
+    let rig = rig.crash();
+    assert_eq!((rig.pings("ada"), rig.waiting().len()), (1, 1));
+    assert!(hooks.contains(&rig.waiting()[0]), "under the id that it had");
+    // The definition changes after the firing: what follows is what it said then.
+    let rig = Rig::plain(json!([emits(&json!({}))]));
+    rig.buy("ada", 300);
+    rig.fire_and_die("ada", 200.0);
+    rig.apply(&json!({"rules": [big(&json!({}))]}));
+    let rig = rig.crash();
+    assert_eq!((rig.pings("ada"), rig.waiting().len()), (1, 1));
+    rig.engine.checkpoint().expect("written");
+    let rig = rig.crash();
+    assert_eq!((rig.pings("ada"), rig.waiting().len()), (1, 1));
 }
