@@ -19,6 +19,7 @@ mod definitions;
 mod erase;
 mod evaluate;
 mod experiments;
+pub mod explain;
 mod fanout;
 mod follow;
 mod history;
@@ -34,6 +35,7 @@ mod read;
 mod refresh;
 mod retention;
 mod rules;
+mod scan;
 mod sessions;
 mod split;
 #[cfg(test)]
@@ -52,6 +54,7 @@ pub use jobs::{Untestable, WebhookTest};
 pub use open::{OpenError, Options, Progress};
 pub use read::Readiness;
 pub use refresh::{Busy, Refreshed};
+pub use scan::Cancel;
 pub use split::{SplitError, Undone};
 pub use wake::spawn_background;
 
@@ -106,6 +109,8 @@ pub struct Engine {
     backfill: backfill::Backfill,
     /// One refresh at a time.
     refresh_gate: Mutex<()>,
+    /// Questions that read many profiles.
+    scans: scan::Scans,
     stopping: AtomicBool,
     started: Instant,
     stats: Stats,

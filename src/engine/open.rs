@@ -163,6 +163,7 @@ impl Engine {
             catalog_gate: Mutex::new(()),
             backfill: super::backfill::Backfill::default(),
             refresh_gate: Mutex::new(()),
+            scans: super::scan::Scans::default(),
             stopping: AtomicBool::new(false),
             started: Instant::now(),
             stats: Stats::default(),

@@ -56,6 +56,7 @@ impl Engine {
 
     /// Records what a poll did not get: once per session that the poll names, or once within the dedupe
     /// window. The caller holds the profile's lock.
+    #[expect(clippy::too_many_arguments, reason = "one call site under the profile's lock")]
     pub(super) fn record_unpolled(
         &self,
         plan: &Plan,

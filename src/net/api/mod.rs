@@ -13,6 +13,7 @@ mod reply;
 pub(super) use idempotency::Replays;
 
 mod analysis;
+mod explain;
 mod members;
 mod outbox;
 mod profiles;
@@ -47,6 +48,7 @@ type Answer = Result<Response, Problem>;
 pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
     Router::new()
         .merge(analysis::routes())
+        .merge(explain::routes())
         .merge(members::routes())
         .merge(reactions::routes())
         .merge(outbox::routes())

@@ -150,9 +150,8 @@ impl CapState {
                 self.counters.remove(at);
             }
         }
-        let counts = |ring: &&mut Ring| {
-            ring.reaction == reaction && (ring.channels.is_empty() || ring.channels.contains(&channel))
-        };
+        let counts =
+            |ring: &&mut Ring| ring.reaction == reaction && (ring.channels.is_empty() || ring.channels.contains(&channel));
         for ring in self.rings.iter_mut().filter(counts) {
             if let Ok(at) = ring.newest.binary_search(&t) {
                 ring.newest.remove(at);

@@ -1,9 +1,9 @@
 //! A decision told step by step, with the values that it saw (I17).
 
-use super::{Cap, Group};
 use super::definition::{ActionDef, State};
 use super::reaction_word;
 use super::targeting::{Tester, View};
+use super::{Cap, Group};
 use crate::expr::{Explained, Expr};
 use crate::ids::{ChannelSlot, Millis};
 use crate::time::format_instant;

@@ -4,7 +4,9 @@ use super::push::{ActionRef, Actions};
 use super::{ActionDef, ActionType, BudgetDef, CapState, Person, Spending, View};
 use crate::event::Props;
 use crate::expr::{Facts, PathRef, Resolve, Source, descend};
-use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, DefId, EventSlot, ExperimentSlot, Millis, PathId, ProfileId, TraitSlot};
+use crate::ids::{
+    ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, DefId, EventSlot, ExperimentSlot, Millis, PathId, ProfileId, TraitSlot,
+};
 use crate::issue::Issue;
 use crate::schema::DataType;
 use crate::time::{Zone, parse_rfc3339};

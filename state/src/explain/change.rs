@@ -78,7 +78,7 @@ pub struct Proposal {
     pub steps: Vec<Step>,
     /// How many things change: traits, counts of events, chains.
     pub cost: usize,
-    /// No smaller set of changes was found among all; false where the search was cut short.
+    /// No way that flips fewer clauses was left out; false where the search was cut short.
     pub exact: bool,
 }
 

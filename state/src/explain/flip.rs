@@ -148,24 +148,40 @@ pub(super) fn flip(case: &Case<'_>, question: &dyn Question) -> Flip {
     Flip { now, later }
 }
 
-/// The smallest change that does it from now on, tried.
+/// The smallest change that does it from now on, tried. Events are like the person's last ones, or say only
+/// what they must: what the one kind breaks beside what it mends, the other may leave alone.
 pub(super) fn at_once(case: &Case<'_>, question: &dyn Question) -> Option<Proposal> {
-    let mut ways = question.ways(case);
+    let bare = Case { bare: true, ..*case };
+    let kinds = [case, &bare].map(|case| (case, question.ways(case)));
+    let mut best: Option<Proposal> = None;
+    for (case, ways) in &kinds {
+        if best.as_ref().is_some_and(|best| best.cost == 1) {
+            break;
+        }
+        let found = try_all(case, question, &cheapest(ways.clone()));
+        best = match (best, found) {
+            (Some(best), Some(found)) if found.cost < best.cost => Some(found),
+            (best, found) => best.or(found),
+        };
+    }
+    best.or_else(|| kinds.iter().find_map(|(case, ways)| try_mended(case, question, ways)))
+}
+
+fn cheapest(mut ways: Vec<Way>) -> Vec<Way> {
     sort(&mut ways);
     ways.truncate(TRIED_MAX);
-    try_all(case, question, &ways).or_else(|| {
-        // A change that mends one clause may break another, which is mended after it then.
-        let mended = ways.iter().take(MENDED_MAX).flat_map(|way| {
-            let mut supposed = case.supposed();
-            supposed.take(case.plan, case.entries, &way.steps, way.at);
-            let mut more = question.ways(&case.after(&supposed));
-            sort(&mut more);
-            more.into_iter().take(MENDED_MAX).map(|more| way.and(&more)).collect::<Vec<_>>()
-        });
-        let mut mended: Vec<Way> = mended.collect();
-        sort(&mut mended);
-        try_all(case, question, &mended)
-    })
+    ways
+}
+
+/// A change that mends one clause may break another, which is mended after it then.
+fn try_mended(case: &Case<'_>, question: &dyn Question, ways: &[Way]) -> Option<Proposal> {
+    let mended = cheapest(ways.to_vec()).into_iter().take(MENDED_MAX).flat_map(|way| {
+        let mut supposed = case.supposed();
+        supposed.take(case.plan, case.entries, &way.steps, way.at);
+        let more = cheapest(question.ways(&case.after(&supposed)));
+        more.into_iter().take(MENDED_MAX).map(|more| way.and(&more)).collect::<Vec<_>>()
+    });
+    try_all(case, question, &cheapest(mended.collect()))
 }
 
 fn try_all(case: &Case<'_>, question: &dyn Question, ways: &[Way]) -> Option<Proposal> {

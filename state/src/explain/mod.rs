@@ -40,6 +40,8 @@ pub struct Case<'a> {
     evidence: &'a Evidence,
     /// What new events had better not match: it would be one too many.
     avoid: &'a [(EventSlot, Expr)],
+    /// New events say only what they must, not what the person's last one said.
+    bare: bool,
 }
 
 impl<'a> Case<'a> {
@@ -47,7 +49,7 @@ impl<'a> Case<'a> {
     /// log up to then, in order; `evidence` was gathered from it for the definitions in question.
     #[must_use]
     pub fn new(plan: &'a Plan, profile: &'a Profile, entries: &'a [Entry], now: Millis, evidence: &'a Evidence) -> Self {
-        Self { plan, profile, entries, now, context: None, evidence, avoid: &[] }
+        Self { plan, profile, entries, now, context: None, evidence, avoid: &[], bare: false }
     }
 
     /// The same on a connection with this context.

@@ -163,7 +163,7 @@ fn likely(case: &Case<'_>, event: EventSlot, channels: &[ChannelSlot]) -> (Chann
         _ => None,
     });
     if let Some(last) = last {
-        return (last.channel, last.props.clone());
+        return (last.channel, if case.bare { required(case, event) } else { last.props.clone() });
     }
     let seen = case.profile.core.identities.iter().map(|identity| identity.channel).find(|channel| takes(*channel));
     let channel = seen.or_else(|| channels.first().copied()).unwrap_or(ChannelSlot(0));

@@ -1,5 +1,5 @@
-//! I17: what an explanation proposes really flips the answer, nothing of it can be left out, and where it
-//! proposes nothing, or more than one change, no single change does.
+//! I17: what an explanation proposes really flips the answer, nothing of it can be left out, and no single
+//! event or trait flips the answer by flipping fewer clauses.
 
 mod audiences;
 mod world;

@@ -262,8 +262,12 @@ impl World {
                     pairs.extend(age.map(|age| (world.path("age"), Value::Int(age))));
                     pairs.extend(city.map(|city| (world.path("city"), city.into())));
                     pairs.extend(vip.map(|vip| (world.path("vip"), Value::Bool(vip))));
-                    let identified =
-                        Identified { identities: vec![identity(*known)], custom: Some(Props::new(pairs)), absorbed: Vec::new(), own: None };
+                    let identified = Identified {
+                        identities: vec![identity(*known)],
+                        custom: Some(Props::new(pairs)),
+                        absorbed: Vec::new(),
+                        own: None,
+                    };
                     world.apply(EntryKind::Identified(identified));
                 }
             }
