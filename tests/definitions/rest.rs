@@ -49,17 +49,26 @@ fn samples() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ),
         (
             "experiments",
-            json!({"name": "Headline", "key": "headline", "actions": ["Hello"], "holdout": 10, "state": "running",
+            json!({"name": "Headline", "key": "headline", "actions": ["Hello"], "holdout": 10, "state": "running", "goal": "sales",
                    "variants": [{"key": "a", "name": "A", "weight": 1}, {"key": "b", "name": "B", "weight": 1}]}),
             &["headline"],
         ),
     ]
 }
 
+/// A server that knows a goal, for the experiments.
+async fn start() -> Api {
+    let api = Api::start().await;
+    let sales = json!({"name": "Sales", "key": "sales", "eventId": "Checkout Started", "conditions": [],
+        "lookback": {"amount": 7, "unit": "days"}, "model": "last_touch", "touches": ["accepted"], "dedupe": "every"});
+    api.post("/api/v1/goals", &sales).await.expect(201);
+    api
+}
+
 /// P-1, P-4: made, found, read, listed, sent back, patched, removed; and gone then.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_p4_every_kind_has_the_same_life() {
-    let api = Api::start().await;
+    let api = start().await;
     for (kind, body, names) in samples() {
         let path = format!("/api/v1/{kind}");
         let before = api.get(&path).await.expect(200).body["total"].as_u64().unwrap();
@@ -116,7 +125,7 @@ fn revision(body: &Value) -> u64 {
 /// P-1, P-2: who may not, what is not JSON, what is too long, what does not exist: problem documents all.
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_errors_are_problem_documents() {
-    let api = Api::start().await;
+    let api = start().await;
     for (kind, body, _) in samples() {
         let path = format!("/api/v1/{kind}");
         let text = || Some(body.to_string());
@@ -162,7 +171,7 @@ async fn p2_errors_are_problem_documents() {
 /// P-5: whoever has the name or key is named, and nothing is changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_duplicates_are_refused() {
-    let api = Api::start().await;
+    let api = start().await;
     for (kind, body, _) in samples() {
         let path = format!("/api/v1/{kind}");
         let made = api.post(&path, &body).await.expect(201);
@@ -200,7 +209,7 @@ async fn p5_duplicates_are_refused() {
 /// P-8: of two edits that saw the same, one succeeds. What was not seen is not overwritten or removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_write_must_have_seen_the_newest() {
-    let api = Api::start().await;
+    let api = start().await;
     for (kind, body, _) in samples() {
         let path = format!("/api/v1/{kind}");
         let made = api.post(&path, &body).await.expect(201);
@@ -233,7 +242,7 @@ async fn p8_a_write_must_have_seen_the_newest() {
 /// A definition that comes back under an id that was there before counts on: an old tag never fits it.
 #[tokio::test(flavor = "multi_thread")]
 async fn tags_of_what_is_gone_stay_stale() {
-    let api = Api::start().await;
+    let api = start().await;
     let path = "/api/v1/computed-traits";
     let first = api.post(path, &counting("visits", "Page Viewed")).await.expect(201);
     api.delete(&format!("{path}/visits")).await.expect(204);
@@ -245,7 +254,7 @@ async fn tags_of_what_is_gone_stay_stale() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_that_have_it_hear_so() {
-    let api = Api::start().await;
+    let api = start().await;
     api.ingest("track", viewed_by("a1")).await;
     for path in [
         "/api/v1/audiences/all-of-them",
@@ -282,7 +291,7 @@ fn viewed_by(user: &str) -> Value {
 /// P-9: a POST that comes again has one effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_repeated_post_has_one_effect() {
-    let api = Api::start().await;
+    let api = start().await;
     for (kind, body, _) in samples() {
         let path = format!("/api/v1/{kind}");
         let key = [("idempotency-key", "once")];
@@ -316,7 +325,7 @@ async fn p9_a_repeated_post_has_one_effect() {
 /// P-10: pages hold each row once, whatever is made meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_paging_is_stable() {
-    let api = Api::start().await;
+    let api = start().await;
     let path = "/api/v1/computed-traits";
     for i in 0..25 {
         api.post(path, &counting(&format!("Paged{i}"), "Page Viewed")).await.expect(201);

@@ -73,6 +73,20 @@ pub(crate) struct Api {
     folder: Option<TempDir>,
 }
 
+/// Opens a folder whose last owner may still be letting go of it: its threads end one by one.
+fn reopened(folder: &Path, config: &Config) -> Arc<Engine> {
+    let began = std::time::Instant::now();
+    loop {
+        match Engine::open(folder, config.engine_options(), Arc::new(SystemClock::default()), &|_| ()) {
+            Ok(engine) => return engine,
+            Err(error) if error.to_string().contains("lock hold") && began.elapsed().as_secs() < 20 => {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            Err(error) => panic!("it opens: {error}"),
+        }
+    }
+}
+
 impl Api {
     /// On a fresh folder, with the definitions of the acceptance list.
     pub(crate) async fn start() -> Self {
@@ -94,7 +108,7 @@ impl Api {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         lodestone::telemetry::metrics::install();
         let config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
-        let engine = Engine::open(folder, config.engine_options(), Arc::new(SystemClock::default()), &|_| ()).expect("it opens");
+        let engine = reopened(folder, &config);
         let background = engine::spawn_background(&engine, config.storage.checkpoint_interval);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
