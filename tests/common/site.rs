@@ -1,0 +1,215 @@
+//! A server whose clock the test sets, over HTTP, that can be started again on its folder.
+
+#![allow(dead_code, reason = "shared by several test binaries")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::common::{ADMIN, TA, TS};
+use lodestone::config::Config;
+use lodestone::engine::Engine;
+use lodestone::net;
+use lodestone::runtime::clock::ManualClock;
+use lodestone_state::ids::Millis;
+use lodestone_state::time::parse_rfc3339;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// `03-01T10:00` of 2024, UTC; seconds and more may follow.
+pub(crate) fn at(time: &str) -> String {
+    format!("2024-{time}{}Z", if time.len() == 11 { ":00" } else { "" })
+}
+
+fn millis(time: &str) -> Millis {
+    parse_rfc3339(&at(time)).unwrap_or_else(|| panic!("{time} is no time"))
+}
+
+/// A server, and the folder that it is started on again.
+pub(crate) struct Site {
+    folder: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    client: Client,
+    running: Option<Running>,
+}
+
+struct Running {
+    engine: Arc<Engine>,
+    url: String,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Site {
+    pub(crate) async fn start(now: &str, catalog: &Value) -> Self {
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        // Connections are not kept, so that nothing holds the engine of a server that has stopped.
+        let client = Client::builder().pool_max_idle_per_host(0).build().expect("a client");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut site = Self { folder, clock: Arc::new(ManualClock::at(millis(now))), client, running: None };
+        site.open().await;
+        site.apply(catalog).await;
+        site
+    }
+
+    async fn open(&mut self) {
+        let config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
+        let (folder, options, clock) = (self.folder.path().to_owned(), config.engine_options(), self.clock.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let patience = Instant::now() + Duration::from_secs(10);
+            loop {
+                match Engine::open(&folder, options.clone(), clock.clone(), &|_| ()) {
+                    // The engine before this one is being dropped by a thread that still had it.
+                    Err(error) if error.to_string().contains("lock hold") && Instant::now() < patience => {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    opened => break opened,
+                }
+            }
+        });
+        let engine = opened.await.expect("it runs").expect("the folder opens");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("a bound port"));
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(net::serve(engine.clone(), listener, config.server, stop.clone()));
+        self.running = Some(Running { engine, url, stop, serving });
+    }
+
+    /// The server goes without a checkpoint and comes back: what is not in the store comes from the journal.
+    pub(crate) async fn restart(&mut self) {
+        let Running { engine, stop, serving, .. } = self.running.take().expect("it runs");
+        stop.cancel();
+        serving.await.expect("it served");
+        engine.stop_background();
+        tokio::task::spawn_blocking(move || drop(engine)).await.expect("it is dropped");
+        self.open().await;
+    }
+
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.running.as_ref().expect("it runs").engine.clone()
+    }
+
+    /// Applies a document, whose problems come back as `pointer code`.
+    pub(crate) async fn try_apply(&self, catalog: &Value) -> Result<(), Vec<String>> {
+        let (engine, text) = (self.engine(), catalog.to_string());
+        let applied = tokio::task::spawn_blocking(move || engine.apply_catalog(&text)).await.expect("it runs");
+        applied.map(drop).map_err(|issues| issues.iter().map(|issue| format!("{} {}", issue.pointer, issue.code)).collect())
+    }
+
+    pub(crate) async fn apply(&self, catalog: &Value) {
+        self.try_apply(catalog).await.expect("the catalog is valid");
+    }
+
+    pub(crate) async fn checkpoint(&self) {
+        let engine = self.engine();
+        tokio::task::spawn_blocking(move || engine.checkpoint()).await.expect("it runs").expect("a checkpoint");
+    }
+
+    /// Time goes on.
+    pub(crate) fn set(&self, now: &str) {
+        self.clock.set(millis(now));
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.running.as_ref().expect("it runs").url)
+    }
+
+    /// Address of the server, for a socket.
+    pub(crate) fn socket_url(&self) -> String {
+        self.url("/v1/ws").replacen("http", "ws", 1)
+    }
+
+    /// Posts in the tracking dialect: status, error code and answer.
+    pub(crate) async fn call(&self, token: &str, path: &str, body: &Value) -> (u16, String, Value) {
+        let sent = self.client.post(self.url(path)).bearer_auth(token).body(body.to_string()).send().await.expect("an answer");
+        let code = sent.headers().get("x-lodestone-error").map(|code| code.to_str().expect("text").to_owned());
+        let status = sent.status().as_u16();
+        let text = sent.text().await.expect("a body");
+        (status, code.unwrap_or_default(), serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    async fn post(&self, token: &str, path: &str, body: Value) -> Value {
+        let (status, code, answer) = self.call(token, path, &body).await;
+        assert!(status < 300, "{path} {body}: {status} {code}");
+        answer
+    }
+
+    /// An event on app, now or at an earlier time.
+    pub(crate) async fn track(&self, user: &str, event: &str, properties: Value, when: Option<&str>) {
+        let mut body = json!({"userId": user, "event": event, "properties": properties});
+        if let Some(when) = when {
+            body["timestamp"] = at(when).into();
+        }
+        self.post(TA, "/v1/track", body).await;
+    }
+
+    /// A reaction on app, now.
+    pub(crate) async fn act(&self, user: &str, action: &str, verb: &str) {
+        let (status, code) = self.try_act(user, action, verb).await;
+        assert!(status < 300, "{verb} of {action} by {user}: {status} {code}");
+    }
+
+    pub(crate) async fn try_act(&self, user: &str, action: &str, verb: &str) -> (u16, String) {
+        let body = json!({"userId": user, "actionId": self.action_id(action), "event": verb});
+        let (status, code, _) = self.call(TA, "/v1/actions/act", &body).await;
+        (status, code)
+    }
+
+    /// A poll on app: the properties of the actions that are due, by name.
+    pub(crate) async fn poll(&self, user: &str, session: Option<&str>) -> Vec<(String, Value)> {
+        let mut body = json!({"userId": user});
+        if let Some(session) = session {
+            body["sessionId"] = session.into();
+        }
+        let due = self.post(TA, "/v1/actions", body).await;
+        let named = |one: &Value| {
+            let id = one["id"].as_str().expect("an id");
+            let plan = self.engine().plan();
+            let action = plan.actions.iter().flatten().find(|action| action.id.to_string() == id).expect("an action");
+            (action.name.clone(), one["properties"].clone())
+        };
+        due.as_array().expect("a list").iter().map(named).collect()
+    }
+
+    /// Makes `known` known, with what `previous` did before.
+    pub(crate) async fn identify(&self, known: &str, previous: &str) {
+        let body = json!({"userId": known, "type": "user_id", "previousUserId": previous});
+        self.post(TS, "/v1/identify", body).await;
+    }
+
+    /// The id of an action by its name.
+    pub(crate) fn action_id(&self, name: &str) -> String {
+        let plan = self.engine().plan();
+        plan.actions.iter().flatten().find(|action| action.name == name).expect("an action").id.to_string()
+    }
+
+    /// Reads below `/api/v1`.
+    pub(crate) async fn ask(&self, path: &str) -> (u16, Value) {
+        let answer = self.client.get(self.url(&format!("/api/v1/{path}"))).bearer_auth(ADMIN).send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.json().await.expect("JSON"))
+    }
+
+    pub(crate) async fn read(&self, path: &str) -> Value {
+        let (status, body) = self.ask(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// A person's profile.
+    pub(crate) async fn profile(&self, user: &str) -> Value {
+        let found = self.read(&format!("profiles?userId={user}")).await;
+        found["data"][0].clone()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.stop.cancel();
+            running.engine.stop_background();
+        }
+    }
+}
