@@ -49,6 +49,16 @@ async fn offered(site: &Site, user: &str) -> String {
     offer.map_or("-".to_owned(), |(_, properties)| properties["title"].as_str().expect("a title").to_owned())
 }
 
+/// Explanation and simulation decide about the offer as polls do, and say who is held back.
+async fn explained(site: &Site, user: &str, shown: bool) {
+    let why = site.read(&format!("explain?userId={user}&action=Offer&channel=web")).await;
+    assert_eq!(why["display"], shown, "{user}: {why}");
+    let (status, _, body) =
+        site.call(ADMIN, "/api/v1/actions/simulate", &json!({"userId": user, "actionId": "Offer", "channel": "web"})).await;
+    assert_eq!((status, &body["data"][0]["display"]), (200, &json!(shown)), "{user}: {body}");
+    assert_eq!(why.to_string().contains("held back by experiment"), !shown, "{user}: {why}");
+}
+
 fn arm<'r>(report: &'r Value, key: &str) -> &'r Value {
     report["arms"].as_array().expect("arms").iter().find(|arm| arm["key"] == key).expect("an arm")
 }
@@ -83,6 +93,7 @@ async fn arms_decide_what_is_offered_and_stay() {
     for (i, title) in seen.iter().enumerate() {
         let user = format!("u{i}");
         assert_eq!(&offered(&site, &user).await, title);
+        explained(&site, &user, title != "-").await;
         let (status, code) = site.try_act(&user, "Offer", "accept").await;
         let profile = site.profile(&user).await;
         let (withheld, delivered) = (logged(&profile, "Offer", "withheld"), logged(&profile, "Offer", "delivered"));

@@ -3,7 +3,7 @@
 use super::acting::{Held, HookedAct, blocking_hooks};
 use super::api::{ActInput, Acted, Acting, Caller};
 use super::dedupe::{self, First};
-use super::evaluate::{Fanout, ProfilePerson, spendings};
+use super::evaluate::Fanout;
 use super::sessions::valid_context;
 use super::track::{Draft, check_ids};
 use super::trials::arm_of;
@@ -17,7 +17,7 @@ use lodestone_state::action::{Claim, Full, Proof, Refusal, Reservation, State, V
 use lodestone_state::codec;
 use lodestone_state::event::{Entry, EntryKind, Props, Reacted, Reaction};
 use lodestone_state::ids::{ActionSlot, ChannelSlot, DefId, Millis, Seq};
-use lodestone_state::machine::{Changes, ProfileFacts};
+use lodestone_state::machine::{Changes, ProfileFacts, ProfilePerson, spendings};
 use lodestone_state::plan::{ActionPlan, Plan, TokenKind};
 use lodestone_state::profile::Profile;
 use lodestone_state::store::Shared;

@@ -6,18 +6,15 @@ use crate::push::outbox::Unseen;
 use crate::push::session::Inner;
 use crate::push::{PushFrame, Session};
 use crate::telemetry::metrics as m;
+use lodestone_state::action::State;
 use lodestone_state::action::push::{ActionRef, Actions, Candidates, Cause, Input, PushOp, World};
-use lodestone_state::action::{CapState, Person, Spending, State};
 use lodestone_state::event::Reaction;
-use lodestone_state::expr::{Facts, Source};
-use lodestone_state::ids::{ActionSlot, AudienceSlot, BudgetSlot, ChannelSlot, ExperimentSlot, Millis, ProfileId};
-use lodestone_state::machine::{self, Changes, ProfileFacts};
+use lodestone_state::ids::{ActionSlot, BudgetSlot, ChannelSlot, Millis, ProfileId};
+use lodestone_state::machine::{Changes, ProfileFacts, ProfilePerson};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::Profile;
 use lodestone_state::store::Shared;
-use lodestone_state::value::Value;
 use smallvec::SmallVec;
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -34,52 +31,6 @@ impl Actions for PlanActions<'_> {
     fn of_channel(&self, channel: ChannelSlot) -> &[ActionSlot] {
         self.0.actions_of_channel(channel)
     }
-}
-
-/// A profile as targeting reads it.
-pub(super) struct ProfilePerson<'a>(pub(super) ProfileFacts<'a>);
-
-impl Facts for ProfilePerson<'_> {
-    fn get<'a>(&'a self, source: &Source) -> Option<Cow<'a, Value>> {
-        self.0.get(source)
-    }
-}
-
-impl Person for ProfilePerson<'_> {
-    fn owns(&self, user_id: &str) -> bool {
-        self.0.profile.core.identities.iter().any(|i| i.user_id == user_id)
-    }
-
-    fn member(&self, audience: AudienceSlot) -> bool {
-        self.0.profile.member_since(audience).is_some()
-    }
-
-    fn caps(&self, action: ActionSlot) -> Option<&CapState> {
-        self.0.profile.core.caps.get(action.0)
-    }
-
-    fn profile(&self) -> ProfileId {
-        self.0.profile.core.id
-    }
-
-    fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>)) {
-        spendings(self.0.plan, self.0.profile, action).for_each(f);
-    }
-
-    fn arm(&self, experiment: ExperimentSlot) -> Option<u16> {
-        machine::arm(self.0.plan, self.0.profile, experiment)
-    }
-}
-
-/// The budgets that govern an action, with what the person has spent of them.
-pub(super) fn spendings<'a>(plan: &'a Plan, profile: &'a Profile, action: ActionSlot) -> impl Iterator<Item = Spending<'a>> {
-    let all = plan.budgets_of(action).iter().filter_map(|slot| plan.budget_plan(*slot));
-    all.map(|budget| Spending {
-        slot: budget.slot,
-        name: &budget.name,
-        def: &budget.def,
-        spent: profile.core.budgets.get(budget.slot.0),
-    })
 }
 
 /// The word for why actions are looked at: what the person did, if anything, else time.

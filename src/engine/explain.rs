@@ -4,12 +4,10 @@ use super::Engine;
 use super::scan::{Cancel, Taken, TooBusy};
 use lodestone_state::action::{TotalCaps, Totals, View};
 use lodestone_state::event::{EntryKind, Props};
-use lodestone_state::explain::{
-    ActionAsked, Case, Evidence, Needs, Overridden, Profiled, explain_action, explain_audience, explain_trait,
-};
+use lodestone_state::explain::{ActionAsked, Case, Evidence, Needs, Overridden, explain_action, explain_audience, explain_trait};
 use lodestone_state::ids::{ActionSlot, AudienceSlot, ChannelSlot, Millis, ProfileId, Seq, TraitSlot};
 use lodestone_state::issue::Issue;
-use lodestone_state::machine::{self, ProfileFacts};
+use lodestone_state::machine::{self, ProfileFacts, ProfilePerson};
 use lodestone_state::plan::{ActionPlan, Plan};
 use lodestone_state::profile::Profile;
 use lodestone_state::schema::{DataType, UnknownKeys};
@@ -159,7 +157,7 @@ impl Engine {
         let totals = self.totals_at(&plan, &actions, &seen, cancel)?;
         let totals = totals.as_ref().map_or(&self.totals as &dyn Totals, |totals| totals);
         let person = Overridden {
-            person: Profiled(ProfileFacts { context: Some(&context), ..ProfileFacts::of(&plan, &seen.taken.profile) }),
+            person: ProfilePerson(ProfileFacts { context: Some(&context), ..ProfileFacts::of(&plan, &seen.taken.profile) }),
             custom: custom_traits(&plan, asked.custom_traits.as_ref())?,
             computed: computed_traits(&plan, asked.computed_traits.as_ref())?,
         };

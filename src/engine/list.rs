@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::api::{Caller, ListInput, Listed};
-use super::evaluate::{PlanActions, ProfilePerson};
+use super::evaluate::PlanActions;
 use super::mint;
 use super::sessions::valid_context;
 use super::track::{check_context, check_ids};
@@ -11,7 +11,7 @@ use compact_str::{CompactString, format_compact};
 use lodestone_state::action::push::{Filter, LiveSet, World};
 use lodestone_state::event::Reaction;
 use lodestone_state::ids::{ActionSlot, ChannelSlot, ProfileId};
-use lodestone_state::machine::{Changes, ProfileFacts};
+use lodestone_state::machine::{Changes, ProfileFacts, ProfilePerson};
 
 impl Engine {
     /// The actions due now. Each is recorded as delivered: once per `session_id` if the poll names one,

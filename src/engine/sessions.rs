@@ -1,7 +1,7 @@
 //! Sessions: connect, resume, subscribe, change context, acknowledge.
 
 use super::api::{Caller, Hello, Identified, SubscribeInput};
-use super::evaluate::{Decided, PlanActions, ProfilePerson};
+use super::evaluate::{Decided, PlanActions};
 use super::track::{check_context, check_ids};
 use super::{Engine, mint};
 use crate::push::outbox::Unseen;
@@ -11,7 +11,7 @@ use crate::wire::{Rejection, limits};
 use lodestone_state::action::push::{Candidates, Cause, Filter, Input, LiveSet, Offered, RevokeReason, Subscription, World};
 use lodestone_state::event::Props;
 use lodestone_state::ids::{ChannelSlot, ProfileId};
-use lodestone_state::machine::{Changes, ProfileFacts};
+use lodestone_state::machine::{Changes, ProfileFacts, ProfilePerson};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::Profile;
 use lodestone_state::schema::UnknownKeys;

@@ -43,6 +43,7 @@ pub mod profile;
 pub mod rollup;
 pub mod rule;
 pub mod schema;
+pub mod sketch;
 pub mod slots;
 pub mod store;
 pub mod time;

@@ -24,9 +24,7 @@ pub trait Person: Facts {
     /// Calls `f` with every budget that governs an action.
     fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>));
     /// The person's arm of a running experiment, as [`crate::experiment::ExperimentDef::arm`] says it.
-    fn arm(&self, _experiment: ExperimentSlot) -> Option<u16> {
-        None
-    }
+    fn arm(&self, experiment: ExperimentSlot) -> Option<u16>;
 }
 
 /// One action before one person on one connection, now.

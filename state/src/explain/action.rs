@@ -6,8 +6,8 @@ use super::flip::{Flip, Question, Way, all_of, any_of, flip};
 use super::ways::{Membership, expr_ways};
 use crate::action::{ActionDef, CapState, Explanation, Outcome, Person, Spending, State, TestUser, Totals, View};
 use crate::expr::{Facts, Source};
-use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, Millis, ProfileId};
-use crate::machine::ProfileFacts;
+use crate::ids::{ActionSlot, AudienceSlot, ChannelSlot, ExperimentSlot, Millis, ProfileId};
+use crate::machine::{ProfileFacts, ProfilePerson};
 use crate::value::Value;
 use serde_json::{Value as Json, json};
 use std::borrow::Cow;
@@ -34,45 +34,6 @@ pub struct ActionTold {
     pub json: Json,
 }
 
-/// A profile as targeting reads it.
-pub struct Profiled<'a>(pub ProfileFacts<'a>);
-
-impl Facts for Profiled<'_> {
-    fn get<'a>(&'a self, source: &Source) -> Option<Cow<'a, Value>> {
-        self.0.get(source)
-    }
-}
-
-impl Person for Profiled<'_> {
-    fn owns(&self, user_id: &str) -> bool {
-        self.0.profile.core.identities.iter().any(|identity| identity.user_id == user_id)
-    }
-
-    fn member(&self, audience: AudienceSlot) -> bool {
-        self.0.profile.member_since(audience).is_some()
-    }
-
-    fn caps(&self, action: ActionSlot) -> Option<&CapState> {
-        self.0.profile.core.caps.get(action.0)
-    }
-
-    fn profile(&self) -> ProfileId {
-        self.0.profile.core.id
-    }
-
-    fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>)) {
-        let ProfileFacts { plan, profile, .. } = self.0;
-        let all = plan.budgets_of(action).iter().filter_map(|slot| plan.budget_plan(*slot));
-        let spending = all.map(|budget| Spending {
-            slot: budget.slot,
-            name: &budget.name,
-            def: &budget.def,
-            spent: profile.core.budgets.get(budget.slot.0),
-        });
-        spending.for_each(f);
-    }
-}
-
 /// Takes an action apart for one person; `None` if it is not in force.
 #[must_use]
 pub fn explain_action(case: &Case<'_>, asked: &ActionAsked<'_>) -> Option<ActionTold> {
@@ -96,7 +57,7 @@ pub fn explain_action(case: &Case<'_>, asked: &ActionAsked<'_>) -> Option<Action
 }
 
 fn with_view<T>(case: &Case<'_>, asked: &ActionAsked<'_>, work: impl FnOnce(&View<'_>) -> T) -> T {
-    let person = Profiled(ProfileFacts { context: case.context, ..ProfileFacts::of(case.plan, case.profile) });
+    let person = ProfilePerson(ProfileFacts { context: case.context, ..ProfileFacts::of(case.plan, case.profile) });
     work(&View {
         action: asked.action,
         channel: asked.channel,
@@ -148,7 +109,7 @@ impl Question for Shown<'_> {
             }
         }
         parts.extend(self.membership(case));
-        let facts = Profiled(ProfileFacts { context: case.context, ..ProfileFacts::of(case.plan, case.profile) });
+        let facts = ProfilePerson(ProfileFacts { context: case.context, ..ProfileFacts::of(case.plan, case.profile) });
         for expr in self.def.conditions(self.asked.channel) {
             if expr.eval(&facts, now).holds != self.wanted {
                 parts.push(expr_ways(case, expr, &[], self.wanted, 0));
@@ -206,7 +167,7 @@ impl Shown<'_> {
 /// Traits given for a simulation, over those of a person.
 pub struct Overridden<'a> {
     /// The person.
-    pub person: Profiled<'a>,
+    pub person: ProfilePerson<'a>,
     /// Custom traits, each over the person's own.
     pub custom: crate::event::Props,
     /// Computed traits; `None` for absent.
@@ -248,6 +209,10 @@ impl Person for Overridden<'_> {
 
     fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>)) {
         self.person.budgets(action, f);
+    }
+
+    fn arm(&self, experiment: ExperimentSlot) -> Option<u16> {
+        self.person.arm(experiment)
     }
 }
 

@@ -15,7 +15,7 @@ mod needs;
 mod ways;
 mod witness;
 
-pub use action::{ActionAsked, ActionTold, Overridden, Profiled, explain_action};
+pub use action::{ActionAsked, ActionTold, Overridden, explain_action};
 pub use audience::{AudienceTold, explain_audience};
 pub use change::{Change, Known, Proposal, Step, Supposed};
 pub use computed::explain_trait;

@@ -6,7 +6,6 @@ use super::diff::Diff;
 use super::document::{CatalogDocument, Fields, at, issue, tidy};
 use super::lookup::{Finders, Missing, made_id};
 use super::refs::{self, Target};
-use super::remove::NAMING;
 use super::shape::READ_ONLY;
 use super::structure;
 use crate::ids::DefId;
@@ -299,7 +298,7 @@ impl Draft<'_> {
                 continue;
             }
             let target = Target::Definition(Kind::ComputedTrait);
-            for kind in NAMING {
+            for kind in Kind::DEFINED {
                 // What stands in the document has been looked at.
                 for (_, user) in self.new.live(kind).filter(|(slot, _)| !pointers.contains_key(&(kind, *slot))) {
                     if refs::list(kind, &user.json()).iter().any(|named| named.target == target && named.text == old.key) {

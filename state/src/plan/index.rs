@@ -48,19 +48,7 @@ struct Looks {
 
 pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
     let mut pointers = Pointers::new();
-    for kind in [
-        Kind::Event,
-        Kind::Context,
-        Kind::CustomTraits,
-        Kind::ComputedTrait,
-        Kind::Audience,
-        Kind::ActionType,
-        Kind::Action,
-        Kind::Rule,
-        Kind::Goal,
-        Kind::Budget,
-        Kind::Experiment,
-    ] {
+    for kind in Kind::DEFINED {
         for (slot, definition) in catalog.definitions(kind).iter().enumerate() {
             pointers.insert((kind, slot), format!("/{}/{}", kind.section(), definition.id));
         }

@@ -103,20 +103,7 @@ pub(super) struct Finders<'a>(BTreeMap<Kind, Finder<'a>>);
 
 impl<'a> Finders<'a> {
     pub(super) fn new(catalog: &'a Catalog) -> Self {
-        let kinds = [
-            Kind::Channel,
-            Kind::Event,
-            Kind::Context,
-            Kind::ComputedTrait,
-            Kind::Audience,
-            Kind::ActionType,
-            Kind::Action,
-            Kind::Rule,
-            Kind::Goal,
-            Kind::Budget,
-            Kind::Experiment,
-        ];
-        Self(kinds.into_iter().map(|kind| (kind, Finder::new(catalog, kind))).collect())
+        Self(Kind::DEFINED.into_iter().map(|kind| (kind, Finder::new(catalog, kind))).collect())
     }
 
     pub(super) fn seek(&self, kind: Kind, text: &str) -> Result<usize, Missing> {

@@ -24,26 +24,13 @@ pub struct Dependent {
 /// Says in the record of a rule that is gone that the attributes it set go too.
 pub(super) const PURGE: &str = "purgeAttributes";
 
-/// The kinds whose definitions name others.
-pub(super) const NAMING: [Kind; 9] = [
-    Kind::Context,
-    Kind::ComputedTrait,
-    Kind::Audience,
-    Kind::ActionType,
-    Kind::Action,
-    Kind::Rule,
-    Kind::Goal,
-    Kind::Budget,
-    Kind::Experiment,
-];
-
 impl Catalog {
     /// The definitions in force that name the one in `slot`, contexts and tokens of a channel included.
     #[must_use]
     pub fn dependents(&self, kind: Kind, slot: usize) -> Vec<Dependent> {
         let mut found = Vec::new();
         let finder = Finder::new(self, kind);
-        for naming in NAMING {
+        for naming in Kind::DEFINED {
             for (_, definition) in self.live(naming) {
                 let names = |named: &refs::Named| match (&named.target, kind) {
                     (Target::Definition(target), _) => *target == kind && finder.seek_any(&named.text) == Some(slot),

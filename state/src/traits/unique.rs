@@ -2,13 +2,9 @@
 
 use super::tally::{Cell, DISTINCT_MAX, Removed, Tally};
 use crate::ids::Moment;
+use crate::sketch::Sketch;
 use crate::value::{Value, ValueKey};
-use datasketches::hll::{HllSketch, HllType, HllUnion};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// `2^14` registers: a standard error of 0.8 % in 16 KiB.
-const PRECISION: u8 = 14;
+use serde::{Deserialize, Serialize};
 
 /// Distinct values, exactly up to [`DISTINCT_MAX`].
 ///
@@ -95,7 +91,7 @@ impl Unique {
     fn put(&mut self, value: &Value, cell: Cell, counting: bool) -> bool {
         if let Some(sketch) = &mut self.sketch {
             let before = sketch.count();
-            sketch.add(value);
+            sketch.add(ValueKey::new(value));
             return before != sketch.count();
         }
         if self.tally.len() < DISTINCT_MAX || self.tally.get(value).is_some() {
@@ -105,7 +101,7 @@ impl Unique {
         }
         self.approx = true;
         if counting {
-            self.only_count().add(value);
+            self.only_count().add(ValueKey::new(value));
         } else {
             let latest = self.tally.iter().enumerate().max_by_key(|(at, (_, cell))| (cell.first, *at));
             if let Some((at, (_, latest))) = latest
@@ -123,53 +119,8 @@ impl Unique {
         self.approx = true;
         let tally = std::mem::take(&mut self.tally);
         let sketch = self.sketch.get_or_insert_with(Box::default);
-        tally.iter().for_each(|(value, _)| sketch.add(value));
+        tally.iter().for_each(|(value, _)| sketch.add(ValueKey::new(value)));
         sketch
-    }
-}
-
-/// `HyperLogLog` with `2^14` one-byte registers; merging is exact, the register-wise maximum.
-///
-/// # Reference
-/// Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", AofA 2007.
-#[derive(Clone, Debug, PartialEq)]
-struct Sketch(HllSketch);
-
-impl Default for Sketch {
-    fn default() -> Self {
-        Self(HllSketch::new(PRECISION, HllType::Hll8).expect("the precision is in range"))
-    }
-}
-
-impl Sketch {
-    fn add(&mut self, value: &Value) {
-        self.0.update(ValueKey::new(value));
-    }
-
-    fn merge(&mut self, other: &Self) {
-        let mut union = HllUnion::new(PRECISION).expect("the precision is in range");
-        union.update(&self.0);
-        union.update(&other.0);
-        self.0 = union.to_sketch(HllType::Hll8);
-    }
-
-    /// The estimate that depends on the registers only, so that order and merges cannot show.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rounded, non-negative estimate")]
-    fn count(&self) -> u64 {
-        self.0.composite_estimate().round() as u64
-    }
-}
-
-impl Serialize for Sketch {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize().serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Sketch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = Vec::<u8>::deserialize(deserializer)?;
-        HllSketch::deserialize(&bytes).map(Self).map_err(|error| D::Error::custom(error.to_string()))
     }
 }
 

@@ -6,17 +6,6 @@ use crate::plan::{Catalog, CatalogDocument, Diff, Kind};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const KINDS: [Kind; 8] = [
-    Kind::Channel,
-    Kind::Event,
-    Kind::Context,
-    Kind::CustomTraits,
-    Kind::ComputedTrait,
-    Kind::Audience,
-    Kind::ActionType,
-    Kind::Action,
-];
-
 #[derive(Clone, Debug)]
 enum Step {
     /// The shop without what the bits leave out, with some definitions changed.
@@ -37,7 +26,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let kind = proptest::sample::select(&KINDS[..]);
+    let kind = proptest::sample::select(&Kind::DEFINED[..]);
     prop_oneof![
         2 => (any::<u32>(), any::<u8>()).prop_map(|(bits, change)| Step::Apply { keep: bits | bits >> 7, change }),
         1 => any::<u8>().prop_map(|change| Step::Apply { keep: u32::MAX, change }),
@@ -98,7 +87,7 @@ fn take(catalog: &Catalog, step: &Step) -> Option<(Outcome, Option<Value>)> {
 fn check(before: &Catalog, after: &Catalog, diff: &Diff) {
     assert_eq!(after.version(), before.version() + u32::from(!diff.is_empty()));
     // C-3
-    for kind in KINDS {
+    for kind in Kind::DEFINED {
         let (old, new) = (before.definitions(kind), after.definitions(kind));
         assert!(old.len() <= new.len());
         for (old, new) in old.iter().zip(new) {

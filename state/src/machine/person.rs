@@ -1,0 +1,56 @@
+//! A profile as targeting reads it: one answer for pushes, polls, reactions and explanations alike.
+
+use super::{ProfileFacts, arm};
+use crate::action::{CapState, Person, Spending};
+use crate::expr::{Facts, Source};
+use crate::ids::{ActionSlot, AudienceSlot, ExperimentSlot, ProfileId};
+use crate::plan::Plan;
+use crate::profile::Profile;
+use crate::value::Value;
+use std::borrow::Cow;
+
+/// A profile under a plan, as one whom an action may be for.
+pub struct ProfilePerson<'a>(pub ProfileFacts<'a>);
+
+impl Facts for ProfilePerson<'_> {
+    fn get<'a>(&'a self, source: &Source) -> Option<Cow<'a, Value>> {
+        self.0.get(source)
+    }
+}
+
+impl Person for ProfilePerson<'_> {
+    fn owns(&self, user_id: &str) -> bool {
+        self.0.profile.core.identities.iter().any(|i| i.user_id == user_id)
+    }
+
+    fn member(&self, audience: AudienceSlot) -> bool {
+        self.0.profile.member_since(audience).is_some()
+    }
+
+    fn caps(&self, action: ActionSlot) -> Option<&CapState> {
+        self.0.profile.core.caps.get(action.0)
+    }
+
+    fn profile(&self) -> ProfileId {
+        self.0.profile.core.id
+    }
+
+    fn budgets(&self, action: ActionSlot, f: &mut dyn FnMut(Spending<'_>)) {
+        spendings(self.0.plan, self.0.profile, action).for_each(f);
+    }
+
+    fn arm(&self, experiment: ExperimentSlot) -> Option<u16> {
+        arm(self.0.plan, self.0.profile, experiment)
+    }
+}
+
+/// The budgets that govern an action, with what the person has spent of them.
+pub fn spendings<'a>(plan: &'a Plan, profile: &'a Profile, action: ActionSlot) -> impl Iterator<Item = Spending<'a>> {
+    let all = plan.budgets_of(action).iter().filter_map(|slot| plan.budget_plan(*slot));
+    all.map(|budget| Spending {
+        slot: budget.slot,
+        name: &budget.name,
+        def: &budget.def,
+        spent: profile.core.budgets.get(budget.slot.0),
+    })
+}
