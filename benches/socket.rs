@@ -1,5 +1,4 @@
-//! Sockets: (b) events per second from a socket to a durable acknowledgement, and (c) the time from an
-//! event to the action that it pushes.
+//! Sockets: (b) events per second from a socket to a durable acknowledgement.
 //!
 //! `cargo bench --bench socket`. The load and the server share the machine's cores. Latencies are open
 //! loop: a schedule says when each frame is due, and the clock starts then, however late it is sent. The
@@ -11,7 +10,7 @@ mod support;
 use futures_util::{SinkExt, StreamExt};
 use hdrhistogram::Histogram;
 use lodestone::client::connection::Connection;
-use lodestone::client::frame::{self, Frame, Hello, Track};
+use lodestone::client::frame::{self, Track};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -20,6 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use support::Server;
+use support::catalog::SECRET;
+use support::load::{acknowledged, collect, connect, pace, rate};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
@@ -28,7 +29,6 @@ const CONNECTIONS: usize = 64;
 const USERS: u64 = 10_000;
 /// Items in flight on one connection; the server's default credit.
 const WINDOW: usize = 200;
-const WARM_UP: Duration = Duration::from_secs(1);
 
 fn main() {
     if !support::wanted() {
@@ -61,14 +61,11 @@ async fn bench() {
         results.push(json!({"itemsPerFrame": items, "echoEventsPerSecond": echo, "durableEventsPerSecond": capacity,
             "ratioToEcho": capacity / echo, "ackAtHalfLoad": support::quantiles(&half)}));
     }
-    let (capacity, push) = pushes(time).await;
-    println!("\n(c) event to pushed action, {CONNECTIONS} connections");
-    println!("  capacity {capacity:.0} events/s, each with a push; at half of that: {}", support::quantiles_text(&push));
     let log = log.map(|(group, rate)| json!({"group": group, "eventsPerSecond": rate}));
     support::write(
         "socket",
         json!({"connections": CONNECTIONS, "seconds": time.as_secs(), "appendAndSync": log,
-        "toDurable": results, "push": {"capacityEventsPerSecond": capacity, "atHalfLoad": support::quantiles(&push)}}),
+        "toDurable": results}),
     );
 }
 
@@ -102,17 +99,16 @@ struct Writer {
     prefix: String,
     items: usize,
     next: u64,
-    own_user: bool,
     properties: Box<RawValue>,
 }
 
 impl Writer {
-    fn new(run: &str, connection: usize, items: usize, own_user: bool) -> Self {
+    fn new(run: &str, connection: usize, items: usize) -> Self {
         let properties = json!({"product": "Dusk table lamp", "price": 94.5, "category": "Light"});
         let properties = serde_json::value::to_raw_value(&properties).expect("JSON is JSON");
         // Connections start at different users, so that they do not walk in step.
         let next = connection as u64 * (USERS / CONNECTIONS as u64);
-        Self { prefix: format!("{run}-{connection}"), items, next, own_user, properties }
+        Self { prefix: format!("{run}-{connection}"), items, next, properties }
     }
 
     fn frame(&mut self) -> String {
@@ -130,35 +126,9 @@ impl Writer {
         let user = format!("user-{}", self.next % USERS);
         let mut track = Track::new(&id, "Product Viewed");
         track.properties = Some(&self.properties);
-        track.user_id = (!self.own_user).then_some(user.as_str());
+        track.user_id = Some(&user);
         track.to_text()
     }
-}
-
-async fn connect(server: &Server, token: &str, user: &str) -> Connection {
-    let hello = Hello { token: token.into(), anonymous_id: Some(user.into()), compact_ack: true, ..Hello::default() };
-    Connection::open(&server.url(), &hello).await.expect("the server lets us in")
-}
-
-/// Items that a frame acknowledges. A refused item would falsify the result.
-fn acknowledged(frame: &Frame) -> u64 {
-    match frame {
-        Frame::Ack(ack) => {
-            let stored = ack.results.iter().filter(|result| result.status == "stored").count();
-            assert_eq!(stored, ack.results.len(), "{ack:?}");
-            ack.stored + stored as u64
-        }
-        Frame::Error { code, message, .. } => panic!("{code}: {message}"),
-        _ => 0,
-    }
-}
-
-/// Counts per second between the end of the warm-up and the end of `time`.
-async fn rate(counter: &AtomicU64, time: Duration) -> f64 {
-    tokio::time::sleep(WARM_UP).await;
-    let (started, before) = (Instant::now(), counter.load(Relaxed));
-    tokio::time::sleep(time).await;
-    (counter.load(Relaxed) - before) as f64 / started.elapsed().as_secs_f64()
 }
 
 /// Acknowledged events per second when every connection keeps its window full.
@@ -166,8 +136,8 @@ async fn saturate(server: &Server, items: usize, time: Duration) -> f64 {
     let counter = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
     for index in 0..CONNECTIONS {
-        let mut connection = connect(server, "token-secret", &format!("loader-{index}")).await;
-        let mut writer = Writer::new(&format!("sat{items}"), index, items, false);
+        let mut connection = connect(server, SECRET, &format!("loader-{index}")).await;
+        let mut writer = Writer::new(&format!("sat{items}"), index, items);
         let counter = Arc::clone(&counter);
         tasks.spawn(async move {
             loop {
@@ -189,8 +159,8 @@ async fn open_loop(server: &Server, items: usize, events_per_second: f64, time: 
     let mut tasks = JoinSet::new();
     let mut clocks = Vec::new();
     for index in 0..CONNECTIONS {
-        let connection = connect(server, "token-secret", &format!("loader-{index}")).await;
-        let writer = Writer::new(&format!("open{items}"), index, items, false);
+        let connection = connect(server, SECRET, &format!("loader-{index}")).await;
+        let writer = Writer::new(&format!("open{items}"), index, items);
         let (clock, due) = mpsc::unbounded_channel();
         clocks.push(clock);
         tasks.spawn(follow(connection, writer, due));
@@ -232,115 +202,6 @@ async fn follow(mut connection: Connection, mut writer: Writer, mut due: mpsc::U
     waited
 }
 
-/// Tells the connections in turn when their next frame is due, from a thread of its own: the runtime's
-/// timers tick in milliseconds, which would be most of what is measured.
-fn pace(clocks: Vec<mpsc::UnboundedSender<Instant>>, frames_per_second: f64, time: Duration) {
-    std::thread::spawn(move || {
-        let started = Instant::now();
-        let gap = Duration::from_secs_f64(1.0 / frames_per_second.max(1.0));
-        for number in 0..u32::MAX {
-            let due = gap * number;
-            if due > time {
-                break;
-            }
-            if let Some(wait) = due.checked_sub(started.elapsed()) {
-                std::thread::sleep(wait);
-            }
-            let _ = clocks[number as usize % clocks.len()].send(started + due);
-        }
-    });
-}
-
-async fn collect(mut tasks: JoinSet<Histogram<u64>>) -> Histogram<u64> {
-    let mut all = support::histogram();
-    while let Some(one) = tasks.join_next().await {
-        all.add(one.expect("a connection does not panic")).expect("all have the same bounds");
-    }
-    all
-}
-
-/// Events per second when each event pushes an action to the socket that sent it, and the time from an
-/// event's scheduled moment to the push that shows it, at half of that rate.
-async fn pushes(time: Duration) -> (f64, Histogram<u64>) {
-    let server = Server::start(&catalog());
-    let counter = Arc::new(AtomicU64::new(0));
-    let mut tasks = JoinSet::new();
-    for index in 0..CONNECTIONS {
-        let (connection, writer) = subscriber(&server, "cap", index).await;
-        let (clock, due) = mpsc::unbounded_channel();
-        // Always something due: the window alone slows the sender down.
-        for _ in 0..4 {
-            let _ = clock.send(Instant::now());
-        }
-        tasks.spawn(watch(connection, writer, due, Some(clock), Arc::clone(&counter)));
-    }
-    let capacity = rate(&counter, time).await;
-    tasks.shutdown().await;
-    let mut tasks = JoinSet::new();
-    let mut clocks = Vec::new();
-    for index in 0..CONNECTIONS {
-        let (connection, writer) = subscriber(&server, "half", index).await;
-        let (clock, due) = mpsc::unbounded_channel();
-        clocks.push(clock);
-        tasks.spawn(watch(connection, writer, due, None, Arc::clone(&counter)));
-    }
-    pace(clocks, capacity / 2.0, time);
-    (capacity, collect(tasks).await)
-}
-
-async fn subscriber(server: &Server, run: &str, index: usize) -> (Connection, Writer) {
-    let mut connection = connect(server, "token-public", &format!("{run}-visitor-{index}")).await;
-    connection.spend(1, frame::subscribe("s", None)).await.expect("the server reads");
-    while !matches!(connection.next().await.expect("the server answers"), Frame::Subscribed { .. }) {}
-    (connection, Writer::new(run, index, 1, true))
-}
-
-/// Sends events when due and waits for the pushes that show them. A push shows the count of events, and
-/// so everything up to that count, should the server have skipped one. With `again` every push makes
-/// the next event due.
-async fn watch(
-    mut connection: Connection,
-    mut writer: Writer,
-    mut due: mpsc::UnboundedReceiver<Instant>,
-    again: Option<mpsc::UnboundedSender<Instant>>,
-    counter: Arc<AtomicU64>,
-) -> Histogram<u64> {
-    let mut waited = support::histogram();
-    let mut unseen: VecDeque<Instant> = VecDeque::new();
-    let mut shown = 0;
-    let mut open = true;
-    while open || !unseen.is_empty() {
-        tokio::select! {
-            next = connection.next() => match next.expect("the server answers") {
-                Frame::Action { seq, action } => {
-                    let count = action.properties["views"].as_u64().expect("the banner shows a count");
-                    while shown < count {
-                        shown += 1;
-                        let scheduled = unseen.pop_front().expect("only what was sent is shown");
-                        waited.saturating_record(scheduled.elapsed().as_micros() as u64);
-                        counter.fetch_add(1, Relaxed);
-                        if let Some(again) = &again {
-                            let _ = again.send(Instant::now());
-                        }
-                    }
-                    if seq % 64 == 0 {
-                        connection.send(frame::seen(seq)).await.expect("the server reads");
-                    }
-                }
-                other => { acknowledged(&other); }
-            },
-            next = due.recv(), if open && connection.credit() >= 1 => match next {
-                Some(scheduled) => {
-                    unseen.push_back(scheduled);
-                    connection.spend(1, writer.frame()).await.expect("the server reads");
-                }
-                None => open = false,
-            },
-        }
-    }
-    waited
-}
-
 /// Frames through a WebSocket echo, as events per second: the same texts, connections and windows.
 async fn echo(items: usize, time: Duration) -> f64 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -363,7 +224,7 @@ async fn echo(items: usize, time: Duration) -> f64 {
     let mut tasks = JoinSet::new();
     for index in 0..CONNECTIONS {
         let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}")).await.expect("the echo answers");
-        let mut writer = Writer::new("echo", index, items, false);
+        let mut writer = Writer::new("echo", index, items);
         let counter = Arc::clone(&counter);
         tasks.spawn(async move {
             for _ in 0..WINDOW / items {
@@ -384,7 +245,7 @@ async fn echo(items: usize, time: Duration) -> f64 {
 /// Events per second of a plain loop: append a group of events to a file, sync, repeat.
 fn append_and_sync(group: usize, time: Duration) -> f64 {
     let mut file = tempfile::tempfile_in(support::disk()).expect("a file");
-    let mut writer = Writer::new("log", 0, 1, false);
+    let mut writer = Writer::new("log", 0, 1);
     let bytes: Vec<u8> = (0..group).flat_map(|_| writer.frame().into_bytes()).collect();
     let started = Instant::now();
     let mut groups = 0u64;

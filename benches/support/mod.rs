@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each bench uses its part")]
 #![expect(clippy::print_stdout, reason = "a bench reports on stdout")]
 
+pub(crate) mod catalog;
+pub(crate) mod load;
+
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
