@@ -8,7 +8,7 @@ use lodestone_state::plan::{Catalog, CatalogDocument, Definition, Diff, Kind};
 use serde_json::{Map, Value, json};
 
 use super::refused as unavailable_or_invalid;
-use crate::engine::word;
+use crate::engine::{draft, word};
 use crate::net::problem::Problem;
 
 /// A change that is not made.
@@ -53,34 +53,7 @@ pub(super) fn wrong(pointer: &str, message: &str) -> Problem {
 /// # Errors
 /// Everything that is wrong with `value`, by its places in it; 409 where only others are in the way.
 pub(super) fn apply(catalog: &Catalog, kind: Kind, slot: Option<usize>, value: Value) -> Result<(Catalog, Diff), Refusal> {
-    let mut value = settable(value);
-    if let (Some(slot), Value::Object(map)) = (slot, &mut value) {
-        let id = catalog.definitions(kind)[slot].id.to_string();
-        if map.get("id").is_some_and(|given| !given.is_null() && given.as_str() != Some(&id)) {
-            let issue = Issue::new("/id", "immutable", format!("its id is {id} for ever"));
-            return Err(Problem::invalid(DEFINITION_INVALID, vec![issue]).into());
-        }
-        map.insert("id".into(), id.into());
-        // Only what says so puts an archived version into force again.
-        if kind == Kind::ActionType && catalog.definitions(kind)[slot].removed {
-            map.entry("isArchived").or_insert(Value::Bool(true));
-        }
-    }
-    let section = if kind == Kind::CustomTraits { value } else { Value::Array(vec![value]) };
-    let document = CatalogDocument::from_json(&json!({kind.section(): section}));
-    document.and_then(|document| catalog.apply(&document)).map_err(|issues| refused(catalog, kind, slot, issues))
-}
-
-/// Takes out what the server alone says, which is not a field of the definition.
-fn settable(mut value: Value) -> Value {
-    if let Value::Object(map) = &mut value {
-        map.retain(|field, value| match field.as_str() {
-            "state" | "build" => !value.is_object(),
-            "fired" => false,
-            _ => true,
-        });
-    }
-    value
+    draft::changed(catalog, kind, slot, value).map_err(|issues| refused(catalog, kind, slot, issues))
 }
 
 /// What was sent to make a definition, once it is sure that it makes one: nothing in force is changed by it.
@@ -216,16 +189,7 @@ pub(super) fn merged(value: Value, patch: &Value) -> Value {
 
 /// Which problem a definition's issues add up to: with their places in what was sent, and with the
 /// definitions that are in the way where those are all that is wrong.
-pub(super) fn refused(catalog: &Catalog, kind: Kind, slot: Option<usize>, mut issues: Vec<Issue>) -> Refusal {
-    let here = match kind {
-        Kind::CustomTraits => format!("/{}", kind.section()),
-        _ => format!("/{}/0", kind.section()),
-    };
-    for issue in &mut issues {
-        if let Some(rest) = issue.pointer.strip_prefix(&here).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
-            issue.pointer = rest.to_owned();
-        }
-    }
+pub(super) fn refused(catalog: &Catalog, kind: Kind, slot: Option<usize>, issues: Vec<Issue>) -> Refusal {
     let all = |wanted: &dyn Fn(&str) -> bool| issues.iter().all(|issue| wanted(issue.code));
     let first = issues.first().map_or(DEFINITION_INVALID, |issue| issue.code);
     if issues.iter().any(|issue| issue.code == "unavailable") {
@@ -272,12 +236,5 @@ mod tests {
         assert_eq!(copy(action, true)["testUsers"], json!([2]));
         let long = copy(json!({"name": "ä".repeat(200)}), false);
         assert_eq!(long["name"].as_str().map(|name| name.chars().count()), Some(200));
-    }
-
-    #[test]
-    fn what_the_server_says_is_not_taken_for_what_was_sent() {
-        let sent = json!({"state": {"name": "live"}, "build": {"name": "live"}, "fired": 3, "name": "a"});
-        assert_eq!(settable(sent), json!({"name": "a"}));
-        assert_eq!(settable(json!({"state": "active"})), json!({"state": "active"}));
     }
 }
