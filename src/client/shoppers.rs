@@ -261,10 +261,11 @@ impl Shopper {
         }
     }
 
-    /// Everybody sees a banner; a third takes the offer, a fifth waves it away.
+    /// Everybody sees a banner; a third takes the offer, a fifth waves it away. What there are only a few of is
+    /// left to whoever watches: shoppers would have it all within minutes.
     async fn react(&mut self, connection: &mut Connection, action: &PushedAction) -> Result<(), Error> {
         let verb = match self.random.fraction() {
-            roll if roll < 0.35 => Some("accept"),
+            roll if roll < 0.35 && action.kind != "deal" => Some("accept"),
             roll if roll < 0.55 => Some("decline"),
             _ => None,
         };

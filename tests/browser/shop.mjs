@@ -5,90 +5,47 @@
  *
  *   LODESTONE_BIN=target/release/lodestone node tests/browser/shop.mjs
  *
- * LODESTONE_SCREENSHOTS is where pictures go (default: <target dir>/screenshots), CHROMIUM another browser's path.
- * Needs `npm ci` in web/ (for playwright-core), and a binary that was built after `npm run build` there.
+ * Settings as in rig.mjs.
  */
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { freePort, startServer } from './server.mjs';
-
-const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
-const { chromium } = createRequire(join(root, 'web/package.json'))('playwright-core');
-
-const target = process.env.CARGO_TARGET_DIR || join(root, 'target');
-const binary = process.env.LODESTONE_BIN || join(target, 'release/lodestone');
-const screenshots = process.env.LODESTONE_SCREENSHOTS || join(target, 'screenshots');
-const browserPath = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => path && existsSync(path));
-const browserArgs = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+import { admin, browserTest, live, step } from './rig.mjs';
 
 /** From the third view to the banner: "within a moment", with room for a busy machine. */
 const bannerMs = 5_000;
 /** A banner that must not come is given this long. */
 const absentMs = 1_500;
-/** The SDK's longest wait between two tries is 20 s. */
-const reconnectMs = 40_000;
-
-if (!existsSync(binary)) throw Error(`no server at ${binary}; set LODESTONE_BIN`);
-if (!browserPath) throw Error('no Chromium found; set CHROMIUM');
-mkdirSync(screenshots, { recursive: true });
-
-const dataDir = mkdtempSync(join(tmpdir(), 'lodestone-shop-'));
-const port = await freePort();
-const launch = () => startServer({ binary, dataDir, port, catalog: join(root, 'web/shop/catalog.json') });
-let server = await launch();
-const browser = await chromium.launch({ executablePath: browserPath, args: browserArgs });
-const page = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
-
-/** What the pages complained about; a visitor unknown as yet, and the server's absence while it restarts, are no fault. */
-const complaints = [];
-let serverIsAway = false;
-page.on('console', (message) => {
-  const expected = /\/shop\/api\/profile/.test(message.location().url) || (serverIsAway && /ERR_CONNECTION|WebSocket/.test(message.text()));
-  if (message.type() === 'error' && !expected) complaints.push(message.text());
-});
-page.on('pageerror', (error) => complaints.push(String(error)));
-
-const step = (text) => console.log(`  ${text}`);
-const shot = (name) => page.screenshot({ path: join(screenshots, `${name}.png`) });
-const banner = page.locator('.offer.banner');
-const trait = (key) => page.locator(`[data-trait="${key}"]`);
-const userId = () => page.locator('#who').getAttribute('title');
-
-const live = () => page.locator('#link.open').waitFor({ timeout: reconnectMs });
-
-const see = async (product) => {
-  await page.locator('.brand').click();
-  await page.locator(`a[data-product="${product}"]`).click();
-  await page.locator('.product h1').waitFor();
-};
-
-/** The profile as the admin API tells it, once `holds` is true of it. */
-const profileWhen = async (holds, what) => {
-  const url = `${server.base}/api/v1/profiles?userId=${encodeURIComponent(await userId())}`;
-  let found;
-  for (const end = Date.now() + 5_000; Date.now() < end; await sleep(50)) {
-    const response = await fetch(url, { headers: { authorization: 'Bearer ls_ad_demo' } });
-    assert.equal(response.status, 200);
-    [found] = (await response.json()).data;
-    if (found && holds(found)) return found;
-  }
-  throw assert.fail(`${what}; the profile is ${JSON.stringify(found, null, 1)}`);
-};
-
 const reacted = (profile, kind) => profile.reactions.some((reaction) => reaction.event === kind && reaction.action === 'Welcome coupon');
 const isIn = (profile, key) => profile.audiences.some((audience) => audience.key === key);
 
-try {
+await browserTest('shop', async ({ base, visitor, shot, without }) => {
   step('the shop opens and connects');
-  await page.goto(server.base + '/shop');
-  await live();
-  await shot('shop');
+  const page = await visitor();
+  const banner = page.locator('.offer.banner');
+  const trait = (key) => page.locator(`[data-trait="${key}"]`);
+  const userId = () => page.locator('#who').getAttribute('title');
+
+  const see = async (product) => {
+    await page.locator('.brand').click();
+    await page.locator(`a[data-product="${product}"]`).click();
+    await page.locator('.product h1').waitFor();
+  };
+
+  /** The profile as the admin API tells it, once `holds` is true of it. */
+  const profileWhen = async (holds, what) => {
+    const url = `${base}/api/v1/profiles?userId=${encodeURIComponent(await userId())}`;
+    let found;
+    for (const end = Date.now() + 5_000; Date.now() < end; await sleep(50)) {
+      const response = await fetch(url, { headers: admin });
+      assert.equal(response.status, 200);
+      [found] = (await response.json()).data;
+      if (found && holds(found)) return found;
+    }
+    throw assert.fail(`${what}; the profile is ${JSON.stringify(found, null, 1)}`);
+  };
+
+  await shot(page, 'shop');
 
   step('two views bring nothing, the third brings the coupon');
   await see('heron-kettle');
@@ -104,7 +61,7 @@ try {
   await page.locator('[data-audience="window-shoppers"]').waitFor();
   assert.equal(await page.locator('.funnel li.done').count(), 1, 'one step of the funnel is done');
   await sleep(800);
-  await shot('shop-coupon');
+  await shot(page, 'shop-coupon');
 
   step('accepting it shows the code and is recorded');
   await banner.locator('[data-offer="accept"]').click();
@@ -114,11 +71,11 @@ try {
   assert.equal(accepted.computedTraits.lastProduct, 'Ridge daypack');
   assert.ok(reacted(accepted, 'shown'), 'shown is recorded');
   assert.ok(isIn(accepted, 'window-shoppers'), 'three views and no purchase make a window shopper');
-  await shot('shop-accepted');
+  await shot(page, 'shop-accepted');
 
   step('it does not come back: not after a reload, not after another view');
   await page.reload();
-  await live();
+  await live(page);
   await see('tide-mug');
   await profileWhen((profile) => profile.computedTraits.productsViewed >= 4, 'the view after the reload counts');
   await sleep(absentMs);
@@ -135,18 +92,15 @@ try {
   assert.ok(isIn(bought, 'checkout-funnel'), 'viewed, added, bought within the hour');
   assert.ok(!isIn(bought, 'window-shoppers'), 'a buyer is no window shopper');
   await page.locator('.funnel li.done').nth(2).waitFor();
-  await shot('shop-bought');
+  await shot(page, 'shop-bought');
 
   step('a server that restarts under the page loses nothing and gets nothing twice');
   const viewed = bought.computedTraits.productsViewed;
-  serverIsAway = true;
-  await server.stop();
-  await page.locator('#link:not(.open)').waitFor();
-  await see('quill-notebook');
-  await page.locator('#rows .wait').first().waitFor();
-  server = await launch();
-  await live();
-  serverIsAway = false;
+  await without(async () => {
+    await page.locator('#link:not(.open)').waitFor();
+    await see('quill-notebook');
+    await page.locator('#rows .wait').first().waitFor();
+  });
   await page.locator('#rows .wait').waitFor({ state: 'detached' });
   const after = await profileWhen((profile) => profile.computedTraits.productsViewed > viewed, 'the view made offline arrives');
   assert.equal(after.computedTraits.productsViewed, viewed + 1);
@@ -177,24 +131,11 @@ try {
   assert.deepEqual(known.identities.map((identity) => identity.isAnonymous).sort(), [false, true]);
 
   step('the status page shows live numbers');
-  await page.goto(server.base + '/');
+  await page.goto(base + '/');
   await page.locator('#state.open').waitFor();
   await sleep(2_500);
   assert.match(await page.locator('#rate-note').textContent(), /^[\d,]+ so far/);
-  await shot('status');
+  await shot(page, 'status');
 
-  assert.deepEqual(complaints, [], 'the pages report no errors');
-  console.log(`shop: passed; click to push ${pushMs.toFixed(1)} ms, pictures in ${screenshots}`);
-} catch (error) {
-  await shot('failure').catch(() => {});
-  console.error(`shop: failed, picture in ${join(screenshots, 'failure.png')}\n${server.log()}`);
-  throw error;
-} finally {
-  await browser.close();
-  await server.stop().catch((error) => {
-    server.kill();
-    console.error(error);
-    process.exitCode = 1;
-  });
-  rmSync(dataDir, { recursive: true, force: true });
-}
+  return `click to push ${pushMs.toFixed(1)} ms`;
+});

@@ -1,10 +1,14 @@
-/** What is pushed: the coupon banner and the cart notice. */
+/** What is pushed: the coupon banner, deals that end or run out, and the cart notice. */
 
 import type { Action } from '/sdk/lodestone.mjs';
 import { byId, html, put, type Html } from '../shared/html';
 import { icon } from './art';
+import { instant, left } from './countdown';
 
-/** The last allowed showing exhausts a cap on `shown`, and the engine says so; that one stays on screen. */
+/**
+ * The banner has a cap on `shown`. The last allowed showing exhausts it, and the engine says so; that one stays on
+ * screen. A deal has none: when it is capped, others have taken the last.
+ */
 const ownShowingMs = 1_500;
 
 const leaveMs = 420;
@@ -28,33 +32,46 @@ interface Shown {
 
 const value = (action: Action, name: string): string => String(action.properties[name] ?? '');
 
-const front = (action: Action): Html =>
-  action.type === 'banner'
-    ? html`<div class="stub" aria-hidden="true"><b>10</b><span>%<br />off</span></div>
-        <div class="words">
-          <h2>${value(action, 'title')}</h2>
-          <p>${value(action, 'body')}${value(action, 'product') && html` <span class="last">Last seen: ${value(action, 'product')}.</span>`}</p>
-          <div class="actions">
-            <button type="button" class="primary" data-offer="accept">${value(action, 'accept')}</button>
-            <button type="button" class="quiet" data-offer="decline">${value(action, 'decline')}</button>
-          </div>
-        </div>
-        <button type="button" class="close" data-offer="hide" aria-label="Close">${icon('close')}</button>`
-    : html`<div class="words">
-          <h2>${value(action, 'title')}</h2>
-          <p>${value(action, 'body')}</p>
-          <div class="actions">
-            <button type="button" class="primary" data-offer="accept">${value(action, 'accept')}</button>
-            <button type="button" class="quiet" data-offer="decline">${value(action, 'decline')}</button>
-          </div>
-        </div>
-        <button type="button" class="close" data-offer="hide" aria-label="Close">${icon('close')}</button>`;
+const countdown = (ends: string): string => left(instant(ends, Date.now()) - Date.now());
 
-const back = (code: string): Html => html`
-  <div class="stub" aria-hidden="true"><b>10</b><span>%<br />off</span></div>
+/** Every countdown on the page goes on. When one is over the engine takes the offer back, not the page. */
+const tick = (): void => {
+  for (const element of document.querySelectorAll<HTMLElement>('[data-countdown]')) {
+    element.textContent = countdown(element.dataset.countdown!);
+  }
+};
+
+/** The part of a ticket that is torn off: what it is worth. A notice has none. */
+const stub = (action: Action): Html | false => {
+  switch (action.type) {
+    case 'banner':
+      return html`<div class="stub" aria-hidden="true"><b>10</b><span>%<br />off</span></div>`;
+    case 'deal':
+      return html`<div class="stub" aria-hidden="true"><b>${value(action, 'big')}</b><span>${value(action, 'small')}</span></div>`;
+    default:
+      return false;
+  }
+};
+
+const front = (action: Action): Html => {
+  const [product, ends] = [value(action, 'product'), value(action, 'ends')];
+  return html`${stub(action)}
+    <div class="words">
+      <h2>${value(action, 'title')}</h2>
+      <p>${value(action, 'body')}${product && html` <span class="last">Last seen: ${product}.</span>`}</p>
+      ${ends && html`<p class="countdown" role="timer">Ends in <b data-countdown="${ends}">${countdown(ends)}</b></p>`}
+      <div class="actions">
+        <button type="button" class="primary" data-offer="accept">${value(action, 'accept')}</button>
+        <button type="button" class="quiet" data-offer="decline">${value(action, 'decline')}</button>
+      </div>
+    </div>
+    <button type="button" class="close" data-offer="hide" aria-label="Close">${icon('close')}</button>`;
+};
+
+const back = (action: Action): Html => html`${stub(action)}
   <div class="words">
     <h2>It is yours.</h2>
-    <p>Your code <code data-code>${code}</code> is in your cart already.</p>
+    <p>Your code <code data-code>${value(action, 'code')}</code> ${action.type === 'deal' ? 'comes with your order.' : 'is in your cart already.'}</p>
     <div class="actions"><button type="button" class="primary" data-offer="dismiss">Keep looking</button></div>
   </div>`;
 
@@ -63,6 +80,7 @@ export const openOffers = (
   reacted: (action: Action, reaction: string, failure?: string) => void,
 ): Offers => {
   const shown = new Map<string, Shown>();
+  setInterval(tick, 250);
 
   const remove = (offer: Shown) => {
     if (shown.get(offer.action.id) === offer) shown.delete(offer.action.id);
@@ -76,9 +94,9 @@ export const openOffers = (
     try {
       await offer.action[reaction]();
       reacted(offer.action, reaction);
-      if (reaction === 'accept' && offer.action.type === 'banner') {
+      if (reaction === 'accept' && offer.action.type !== 'notice') {
         offer.element.classList.add('accepted');
-        put(offer.element, back(value(offer.action, 'code')));
+        put(offer.element, back(offer.action));
         accepted(offer.action);
       } else {
         remove(offer);
@@ -100,7 +118,7 @@ export const openOffers = (
         return;
       }
       const element = document.createElement('section');
-      element.className = 'offer ' + (action.type === 'banner' ? 'banner' : 'notice');
+      element.className = 'offer ' + (stub(action) ? action.type : 'notice');
       element.dataset.action = action.id;
       element.setAttribute('aria-label', value(action, 'title'));
       const offer: Shown = { action, element, at: 0, answered: false };
@@ -122,7 +140,7 @@ export const openOffers = (
     revoke(action, reason) {
       const offer = shown.get(action.id);
       if (!offer || offer.answered) return;
-      if (reason === 'capped' && Date.now() - offer.at < ownShowingMs) return;
+      if (reason === 'capped' && action.type === 'banner' && Date.now() - offer.at < ownShowingMs) return;
       remove(offer);
     },
     async press(button, what) {

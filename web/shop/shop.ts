@@ -27,7 +27,7 @@ const personName = (): string | null => (lodestone.user().id() ? String(lodeston
 const offers = openOffers(
   (action) => {
     if (action.type === 'banner') cart.setCoupon(String(action.properties.code));
-    else location.hash = '#/cart';
+    else if (action.type === 'notice') location.hash = '#/cart';
     drawHeader();
     if (/^#\/(cart|checkout)/.test(location.hash)) draw();
   },
