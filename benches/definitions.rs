@@ -34,7 +34,7 @@ fn main() {
     }
     println!("machine: {}; {} s each", support::machine(), support::seconds(2).as_secs());
     let mut growth = Vec::new();
-    for kind in ["computedTraits", "audiences", "actions"] {
+    for kind in ["computedTraits", "audiences", "rules", "goals", "actions"] {
         let rows: Vec<_> = COUNTS.map(|n| (format!("{n} {kind}, one matches"), definitions(kind, n))).into();
         support::table(&format!("(a) {kind}: ns per event"), "ns", &rows);
         growth.push(json!({"kind": kind, "counts": COUNTS, "nsPerEvent": rows.iter().map(|(_, ns)| *ns).collect::<Vec<_>>()}));
@@ -223,6 +223,18 @@ fn catalog(kind: &str, count: usize) -> Value {
                     "events": [step], "traits": []})
             };
             catalog["audiences"] = (0..count).map(one).collect();
+        }
+        "rules" => {
+            let one = |n: usize| {
+                json!({"key": format!("r{n}"), "name": format!("r{n}"), "eventId": format!("Event {}", usize::from(n > 0)),
+                    "metric": {"sum": "price"}, "operator": "greater_than", "threshold": 1e15,
+                    "then": [{"type": "set_attribute", "key": format!("a{n}"), "value": true}]})
+            };
+            catalog["rules"] = (0..count).map(one).collect();
+        }
+        "goals" => {
+            let one = |n: usize| json!({"key": format!("g{n}"), "name": format!("g{n}"), "eventId": format!("Event {}", usize::from(n > 0))});
+            catalog["goals"] = (0..count).map(one).collect();
         }
         _ => {
             catalog["computedTraits"] = traits(2);
