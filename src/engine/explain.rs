@@ -47,6 +47,8 @@ pub enum Unanswered {
     Invalid(Vec<Issue>),
     /// Too many scans are under way.
     Busy,
+    /// The definitions in force have changed under the question.
+    Outdated,
 }
 
 impl From<TooBusy> for Unanswered {

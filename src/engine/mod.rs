@@ -16,7 +16,6 @@ mod catalog;
 mod checkpoint;
 mod dedupe;
 mod definitions;
-#[allow(dead_code, reason = "its first callers are on their way: previews and what-ifs")]
 pub(crate) mod draft;
 mod erase;
 mod evaluate;
@@ -32,6 +31,7 @@ mod list;
 mod members;
 mod open;
 mod outbox;
+mod preview;
 pub mod reactions;
 mod read;
 mod refresh;

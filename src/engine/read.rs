@@ -4,7 +4,7 @@ use super::Engine;
 use lodestone_state::action::push::delivery_text;
 use lodestone_state::action::reaction_word;
 use lodestone_state::event::{Entry, EntryKind, Firing, Occurrence, Reacted};
-use lodestone_state::ids::{AudienceSlot, Millis, ProfileId, TraitSlot};
+use lodestone_state::ids::{AudienceSlot, Millis, ProfileId};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::{History, Profile};
@@ -163,12 +163,6 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
         .iter()
         .map(|i| json!({"channel": plan.channel_key(i.channel), "type": i.kind.as_str(), "userId": i.user_id.as_str(), "isAnonymous": i.is_anonymous, "createdAt": format_instant(i.created_at)}))
         .collect();
-    let mut computed = Map::new();
-    for trait_plan in plan.traits.iter().flatten() {
-        if let Some(value) = machine::trait_value(plan, profile, TraitSlot(trait_plan.slot.0)) {
-            computed.insert(trait_plan.key.to_string(), value.to_json());
-        }
-    }
     let audiences: Vec<Value> = plan
         .audiences
         .iter()
@@ -188,7 +182,7 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
         "identities": identities,
         "customTraits": plan.paths.render(&core.custom),
         "customTraitsSetBy": super::rules::provenance_json(plan, profile),
-        "computedTraits": computed,
+        "computedTraits": computed_json(plan, profile),
         "approximate": approximate(plan, profile),
         "audiences": audiences,
         "eventCount": core.events,
@@ -197,6 +191,13 @@ fn profile_json(plan: &Plan, profile: &Profile, entries: &[Entry]) -> Value {
         "events": events,
         "reactions": reactions,
     })
+}
+
+/// The values of all computed traits by their keys.
+pub(super) fn computed_json(plan: &Plan, profile: &Profile) -> Map<String, Value> {
+    let all = plan.traits.iter().flatten();
+    let values = all.filter_map(|known| Some((known.key.clone(), machine::trait_value(plan, profile, known.slot)?.to_json())));
+    values.collect()
 }
 
 /// What a bound has been reached for: traits that are estimated or too great for a number, audiences of

@@ -8,6 +8,7 @@ use lodestone_state::plan::Plan;
 use lodestone_state::profile::{History, Profile};
 use lodestone_state::store::Shared;
 use parking_lot::Mutex;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -77,6 +78,12 @@ impl Engine {
     /// A copy of a profile as it is now, with its log. The lock is held for the copy alone. `None` for one
     /// that was merged away meanwhile.
     pub(super) fn taken(&self, shared: &Shared) -> Option<Taken> {
+        let (profile, owned) = self.taken_owned(shared)?;
+        Some(Taken { profile, entries: owned.into_iter().map(|(_, entry)| entry).collect() })
+    }
+
+    /// As [`Engine::taken`], each entry with the profile in whose log it was written.
+    pub(super) fn taken_owned(&self, shared: &Shared) -> Option<(Profile, Vec<(ProfileId, Entry)>)> {
         let profile = {
             let profile = shared.lock();
             if profile.gone.is_some() {
@@ -85,26 +92,39 @@ impl Engine {
             profile.clone()
         };
         // A checkpoint may write newer entries between the copy and the reading: they are not of this copy.
-        let mut entries = self.history().load(&profile);
-        entries.retain(|entry| entry.moment.seq <= profile.core.applied);
-        Some(Taken { profile, entries })
+        let mut owned = self.history().load_owned(&profile);
+        owned.retain(|(_, entry)| entry.moment.seq <= profile.core.applied);
+        Some((profile, owned))
     }
 }
 
 impl Taken {
-    /// Brings the copy under `plan`, and up to `now`.
+    /// Brings the copy under `plan`, which is in force or was, and up to `now`.
     pub(super) fn bring_to(&mut self, plan: &Plan, now: Millis) {
-        let mut known = lodestone_state::explain::Known(&self.entries);
-        let mut changes = Changes::default();
-        if self.profile.core.generation != plan.generation && self.profile.core.clock > Millis::MIN {
-            machine::rebuild(plan, &mut self.profile, false, &mut known, &mut changes);
-            self.profile.core.generation = plan.generation;
-        }
-        if self.profile.core.clock == Millis::MIN {
-            machine::born(plan, &mut self.profile, now, &mut changes);
-        }
-        machine::advance(plan, &mut self.profile, now, &mut known, &mut changes);
+        let other = self.profile.core.generation != plan.generation;
+        fold_under(plan, &mut self.profile, &self.entries, other, now);
+        self.profile.core.generation = plan.generation;
     }
+
+    /// The profile as it would be at `now` had `plan` come into force just then: a draft's, that no profile
+    /// was ever folded under.
+    pub(super) fn under(&self, plan: &Plan, now: Millis) -> Profile {
+        let mut profile = self.profile.clone();
+        fold_under(plan, &mut profile, &self.entries, true, now);
+        profile
+    }
+}
+
+fn fold_under(plan: &Plan, profile: &mut Profile, entries: &[Entry], anew: bool, now: Millis) {
+    let mut known = lodestone_state::explain::Known(entries);
+    let mut changes = Changes::default();
+    if anew && profile.core.clock > Millis::MIN {
+        machine::rebuild(plan, profile, false, &mut known, &mut changes);
+    }
+    if profile.core.clock == Millis::MIN {
+        machine::born(plan, profile, now, &mut changes);
+    }
+    machine::advance(plan, profile, now, &mut known, &mut changes);
 }
 
 impl Scan<'_> {
@@ -114,31 +134,58 @@ impl Scan<'_> {
         stopping || self.cancel.0.load(Ordering::Relaxed) || Instant::now() >= self.until
     }
 
+    /// The same scan with less time.
+    pub(super) fn within(mut self, time: Duration) -> Self {
+        self.until = self.until.min(Instant::now() + time);
+        self
+    }
+
     /// Calls `work` for every profile, on two threads, and gives what it found in order of profile ids.
     /// False where it had to stop before the end.
     pub(super) fn each<T: Send>(&self, work: impl Fn(&Shared) -> Option<T> + Sync) -> (Vec<(ProfileId, T)>, bool) {
-        let all = self.engine.store.all();
+        let keep = |found: &mut Vec<(ProfileId, T)>, shared: &Shared| {
+            let id = shared.lock().core.id;
+            found.extend(work(shared).map(|one| (id, one)));
+        };
+        let (parts, complete) = self.walk(&self.engine.store.all(), keep);
+        let mut found: Vec<_> = parts.into_iter().flatten().collect();
+        found.sort_by_key(|(id, _)| *id);
+        (found, complete)
+    }
+
+    /// Calls `work` for `all`, in their order, on two threads, each of which gathers in a place of its own. False
+    /// where it had to stop before the end.
+    pub(super) fn walk<A: Default + Send>(&self, all: &[Shared], work: impl Fn(&mut A, &Shared) + Sync) -> (Vec<A>, bool) {
         let next = AtomicUsize::new(0);
-        let found: Mutex<Vec<(ProfileId, T)>> = Mutex::new(Vec::new());
+        let parts: Mutex<Vec<A>> = Mutex::new(Vec::new());
         let complete = AtomicBool::new(true);
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    let mut mine = Vec::new();
+                    let mut mine = A::default();
                     while let Some(shared) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                         if self.over() {
                             complete.store(false, Ordering::Relaxed);
                             break;
                         }
-                        let id = shared.lock().core.id;
-                        mine.extend(work(shared).map(|one| (id, one)));
+                        work(&mut mine, shared);
                     }
-                    found.lock().extend(mine);
+                    parts.lock().push(mine);
                 });
             }
         });
-        let mut found = found.into_inner();
-        found.sort_by_key(|(id, _)| *id);
-        (found, complete.into_inner())
+        (parts.into_inner(), complete.into_inner())
+    }
+
+    /// Everybody in an order of chance, so that those a walk came to before it had to stop are a fair sample of
+    /// all: shuffled (Fisher and Yates) by hashes under a key that is drawn for each scan.
+    pub(super) fn shuffled(&self) -> Vec<Shared> {
+        let mut all = self.engine.store.all();
+        let chance = std::hash::RandomState::new();
+        for i in (1..all.len()).rev() {
+            let draw = chance.hash_one(i) % (i as u64 + 1);
+            all.swap(i, usize::try_from(draw).unwrap_or(i));
+        }
+        all
     }
 }

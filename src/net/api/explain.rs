@@ -60,6 +60,10 @@ pub(super) fn answered(answer: Result<Value, Unanswered>) -> Answer {
             let detail = "as many scans as may be are under way; ask again later";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "scans_busy", detail))
         }
+        Err(Unanswered::Outdated) => {
+            let detail = "definitions were changed while this was looked at; ask again";
+            Err(Problem::new(StatusCode::CONFLICT, "catalog_changed", detail))
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod analysis;
 mod explain;
 mod members;
 mod outbox;
+mod preview;
 mod profiles;
 mod reactions;
 
@@ -52,6 +53,7 @@ pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
         .merge(members::routes())
         .merge(reactions::routes())
         .merge(outbox::routes())
+        .merge(preview::routes())
         .merge(profiles::routes())
         .route("/api/v1/invalid-events", get(invalid_events))
         .route("/api/v1/status", get(status))

@@ -151,6 +151,11 @@ impl AudienceDef {
 }
 
 impl AudienceState {
+    /// A state from its parts, in the order of the definition.
+    pub(super) fn of(counts: Box<[CountState]>, chains: Box<[ChainState]>) -> Self {
+        Self { counts, chains }
+    }
+
     /// The state of each condition, in the order of [`AudienceDef::conditions`].
     #[must_use]
     pub fn counts(&self) -> &[CountState] {

@@ -49,6 +49,15 @@ pub fn explain_audience(case: &Case<'_>, slot: AudienceSlot) -> Option<AudienceT
     Some(AudienceTold { member, flip, json })
 }
 
+/// The clauses of an audience, each with what it rests on for one person; none if it is not in force.
+#[must_use]
+pub fn audience_clauses(case: &Case<'_>, slot: AudienceSlot) -> Vec<Json> {
+    let Some(audience) = case.plan.audience_plan(slot) else { return Vec::new() };
+    let fresh = audience.def.new_state();
+    let state = case.profile.core.audiences.get(slot.0).map_or(&fresh, |cell| &cell.state);
+    Clauses { case, slot, def: &audience.def, state }.all()
+}
+
 struct Clauses<'a, 'c> {
     case: &'a Case<'c>,
     slot: AudienceSlot,

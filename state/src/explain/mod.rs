@@ -11,16 +11,18 @@ mod change;
 mod computed;
 mod evidence;
 mod flip;
+mod lookback;
 mod needs;
 mod ways;
 mod witness;
 
 pub use action::{ActionAsked, ActionTold, Overridden, explain_action};
-pub use audience::{AudienceTold, explain_audience};
+pub use audience::{AudienceTold, audience_clauses, explain_audience};
 pub use change::{Change, Known, Proposal, Step, Supposed};
 pub use computed::explain_trait;
 pub use evidence::{Because, Counted, Evidence, MISSED_MAX, Missed, TOLD_MAX, Tally};
 pub use flip::Flip;
+pub use lookback::lookback;
 pub use needs::{Needs, narrow};
 
 use crate::event::{Entry, Props};

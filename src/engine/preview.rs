@@ -1,0 +1,312 @@
+//! Who would belong to an audience that nobody has saved: everybody is looked at, and nothing is touched.
+
+use super::Engine;
+use super::draft::Drafted;
+use super::explain::Unanswered;
+use super::read::computed_json;
+use super::scan::{Cancel, Taken};
+use lodestone_state::audience::{AudienceDef, Lent};
+use lodestone_state::explain::{Case, Evidence, Needs, audience_clauses, narrow};
+use lodestone_state::ids::{AudienceSlot, DefId, Millis, ProfileId};
+use lodestone_state::machine::ProfileFacts;
+use lodestone_state::plan::{Kind, Plan};
+use lodestone_state::profile::Profile;
+use lodestone_state::store::Shared;
+use lodestone_state::time::format_instant;
+use serde_json::{Value as Json, json};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Members that are told one by one.
+const SAMPLE_MAX: usize = 50;
+/// Saved audiences that are told for their overlap, those with the most first.
+const OVERLAP_MAX: usize = 20;
+
+impl Engine {
+    /// Who would be in the audience that `definition` describes, right now. It is a definition as it is sent to
+    /// be saved; one that names a saved audience by `id` or `key` is held against it.
+    ///
+    /// Looks at all profiles in an order of chance for at most about `time`; what it has seen by then is a fair
+    /// sample, and the counts are estimates then. Where the conditions are live already, under the profile's
+    /// lock and without its history; otherwise each log is folded.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub fn preview_audience(&self, definition: Json, time: Duration, cancel: &Cancel) -> Result<Json, Unanswered> {
+        let began = Instant::now();
+        let question = Question::new(self.draft(Kind::Audience, definition, None)?, self.clock.now());
+        // A part of the time is for telling of the sample.
+        let scan = self.begin_scan(cancel)?.within(time.mul_f64(0.8));
+        let all = scan.shuffled();
+        let (parts, exact) = scan.walk(&all, |tally, shared| self.look(&question, tally, shared));
+        let tally = parts.into_iter().fold(Tally::default(), Tally::join);
+        let share = Share { looked: tally.looked, of: all.len() as u64 - tally.gone, exact };
+        let sample = self.sample(&question, &tally, began + time);
+        self.unchanged(&question.base)?;
+        Ok(json!({
+            "executionTimeMs": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "count": share.whole(tally.members),
+            "exact": exact,
+            "margin": share.margin(tally.members),
+            "profiles": share.of,
+            "looked": share.looked,
+            "sample": sample,
+            "overlap": question.overlap(&tally, &share, |slot| self.members.count(slot)),
+            "change": question.change(&tally, &share),
+        }))
+    }
+
+    /// Counts one profile.
+    fn look(&self, question: &Question, tally: &mut Tally, shared: &Shared) {
+        {
+            let profile = shared.lock();
+            if profile.gone.is_some() {
+                tally.gone += 1;
+                return;
+            }
+            if let Some(member) = question.live(&profile) {
+                tally.count(question, &profile, member);
+                return;
+            }
+        }
+        let Some(mut taken) = self.taken(shared) else {
+            tally.gone += 1;
+            return;
+        };
+        let now = question.now.max(taken.profile.core.clock);
+        let member = taken.under(&question.plan, now).member_since(question.slot).is_some();
+        taken.bring_to(&question.base, now);
+        tally.count(question, &taken.profile, member);
+    }
+
+    /// Members by their ids, and why they are; without the reasons once it is `until`.
+    fn sample(&self, question: &Question, tally: &Tally, until: Instant) -> Vec<Json> {
+        let mut ids = tally.sample.clone().into_vec();
+        ids.sort_unstable();
+        let taken = ids.into_iter().filter_map(|id| self.store.get(id)).filter_map(|shared| self.taken(&shared));
+        taken.filter_map(|taken| question.row(taken, Instant::now() >= until)).collect()
+    }
+
+    /// What a profile tells in the terms of a plan that is in force no more may mean something else in a draft.
+    pub(super) fn unchanged(&self, base: &Plan) -> Result<(), Unanswered> {
+        if self.plan.load().version == base.version { Ok(()) } else { Err(Unanswered::Outdated) }
+    }
+}
+
+/// What everybody is asked.
+struct Question {
+    base: Arc<Plan>,
+    /// With the draft, and only what it depends on.
+    plan: Plan,
+    id: DefId,
+    slot: AudienceSlot,
+    needs: Needs,
+    /// Whether it would replace the saved audience in its slot.
+    replaces: bool,
+    lent: Option<Lent>,
+    now: Millis,
+}
+
+impl Question {
+    fn new(draft: Drafted, now: Millis) -> Self {
+        let Drafted { base, mut plan, id, slot, replaces } = draft;
+        let slot = AudienceSlot(u32::try_from(slot).unwrap_or(u32::MAX));
+        let needs = Needs::of_audience(&plan, slot);
+        narrow(&mut plan, &needs);
+        let live = base.audiences.iter().flatten().map(|audience| (audience.slot, &audience.def));
+        let lent = plan.audience_plan(slot).and_then(|audience| Lent::find(&audience.def, live));
+        Self { base, plan, id, slot, needs, replaces, lent, now }
+    }
+
+    fn def(&self) -> Option<&AudienceDef> {
+        self.plan.audience_plan(self.slot).map(|audience| &audience.def)
+    }
+
+    /// Whether somebody is a member, where that can be told without their log.
+    fn live(&self, profile: &Profile) -> Option<bool> {
+        let (lent, def) = (self.lent.as_ref()?, self.def()?);
+        let core = &profile.core;
+        let current = core.generation == self.base.generation && core.clock > Millis::MIN && profile.deadline() > self.now;
+        let state = current.then(|| lent.state(def, profile))?;
+        let facts = ProfileFacts::of(&self.plan, profile);
+        Some(def.membership(&state, &facts, profile.is_known(), self.now.max(core.clock)).holds)
+    }
+
+    /// One member; nothing for one who has left meanwhile.
+    fn row(&self, mut taken: Taken, hurried: bool) -> Option<Json> {
+        let now = self.now.max(taken.profile.core.clock);
+        let drafted = taken.under(&self.plan, now);
+        let since = drafted.member_since(self.slot)?;
+        let why = (!hurried).then(|| {
+            let audiences: Vec<_> = self.needs.audiences.iter().copied().collect();
+            let traits: Vec<_> = self.needs.traits.iter().copied().collect();
+            let evidence = Evidence::gather(&self.plan, drafted.core.id, &taken.entries, now, &audiences, &traits);
+            audience_clauses(&Case::new(&self.plan, &drafted, &taken.entries, now, &evidence), self.slot)
+        });
+        taken.bring_to(&self.base, now);
+        let profile = &taken.profile;
+        Some(json!({
+            "id": profile.core.id.to_string(),
+            "userIds": user_ids(profile),
+            "customTraits": self.base.paths.render(&profile.core.custom),
+            "computedTraits": computed_json(&self.base, profile),
+            "createdAt": format_instant(profile.core.created_at),
+            "matchedSince": format_instant(since),
+            "why": why,
+        }))
+    }
+
+    /// Saved audiences that members of the draft are in.
+    fn overlap(&self, tally: &Tally, share: &Share, members: impl Fn(AudienceSlot) -> i64) -> Vec<Json> {
+        let counted = |audience: &AudienceSlot| tally.overlap.get(audience.index()).copied().unwrap_or(0);
+        let others = self.base.audience_slots().filter(|slot| !(self.replaces && *slot == self.slot));
+        let mut met: Vec<AudienceSlot> = others.filter(|slot| counted(slot) > 0).collect();
+        met.sort_by_key(|slot| std::cmp::Reverse(counted(slot)));
+        let told = met.iter().take(OVERLAP_MAX).filter_map(|slot| self.base.audience_plan(*slot));
+        told.map(|audience| {
+            json!({
+                "id": audience.id.to_string(), "key": audience.key, "name": audience.name,
+                "count": share.whole(counted(&audience.slot)), "members": members(audience.slot),
+            })
+        })
+        .collect()
+    }
+
+    /// What would be different from the saved audience; null for a new one.
+    fn change(&self, tally: &Tally, share: &Share) -> Json {
+        let saved = self.base.audience_plan(self.slot).filter(|_| self.replaces);
+        saved.map_or(Json::Null, |saved| {
+            json!({
+                "id": self.id.to_string(), "key": saved.key, "name": saved.name,
+                "added": share.whole(tally.added), "removed": share.whole(tally.removed),
+            })
+        })
+    }
+}
+
+/// Every id that a person goes by, once.
+pub(super) fn user_ids(profile: &Profile) -> Vec<&str> {
+    let mut ids: Vec<&str> = Vec::new();
+    for identity in &profile.core.identities {
+        if !ids.contains(&identity.user_id.as_str()) {
+            ids.push(&identity.user_id);
+        }
+    }
+    ids
+}
+
+/// What one thread has counted.
+#[derive(Default)]
+struct Tally {
+    looked: u64,
+    gone: u64,
+    members: u64,
+    /// Members of the draft who are not in the audience that it would replace, and the other way round.
+    added: u64,
+    removed: u64,
+    /// Members of the draft by the saved audiences that they are in.
+    overlap: Vec<u64>,
+    /// The members with the smallest ids.
+    sample: BinaryHeap<ProfileId>,
+}
+
+impl Tally {
+    /// Counts somebody who is up to date with the plan in force.
+    fn count(&mut self, question: &Question, profile: &Profile, member: bool) {
+        self.looked += 1;
+        if question.replaces {
+            let saved = profile.member_since(question.slot).is_some();
+            self.added += u64::from(member && !saved);
+            self.removed += u64::from(saved && !member);
+        }
+        if !member {
+            return;
+        }
+        self.members += 1;
+        self.keep(profile.core.id);
+        for (slot, _) in profile.core.audiences.iter().filter(|(_, cell)| cell.since.is_some()) {
+            self.add_overlap(AudienceSlot(slot).index(), 1);
+        }
+    }
+
+    fn keep(&mut self, id: ProfileId) {
+        self.sample.push(id);
+        if self.sample.len() > SAMPLE_MAX {
+            self.sample.pop();
+        }
+    }
+
+    fn add_overlap(&mut self, at: usize, by: u64) {
+        if self.overlap.len() <= at {
+            self.overlap.resize(at + 1, 0);
+        }
+        self.overlap[at] += by;
+    }
+
+    fn join(mut self, other: Self) -> Self {
+        self.looked += other.looked;
+        self.gone += other.gone;
+        self.members += other.members;
+        self.added += other.added;
+        self.removed += other.removed;
+        other.overlap.iter().enumerate().for_each(|(at, by)| self.add_overlap(at, *by));
+        other.sample.into_iter().for_each(|id| self.keep(id));
+        self
+    }
+}
+
+/// How many were looked at, of how many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) looked: u64,
+    pub(super) of: u64,
+    pub(super) exact: bool,
+}
+
+impl Share {
+    /// How many of all there are where `n` of those looked at were: the number itself, or an estimate.
+    pub(super) fn whole(&self, n: u64) -> u64 {
+        if self.exact || self.looked == 0 {
+            return n;
+        }
+        let (n, of, looked) = (u128::from(n), u128::from(self.of), u128::from(self.looked));
+        u64::try_from((n * of + looked / 2) / looked).unwrap_or(u64::MAX)
+    }
+
+    /// How far the estimate may be off, on either side, 95 times of 100 (normal approximation for a sample without
+    /// replacement; three in the sample where it has nobody or everybody); nothing where it is exact.
+    fn margin(&self, n: u64) -> Option<u64> {
+        if self.exact {
+            return None;
+        }
+        if self.looked == 0 {
+            return Some(self.of);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts of profiles are far below 2^52")]
+        let (n, looked, of) = (n as f64, self.looked as f64, self.of as f64);
+        let left = (of - looked) / (of - 1.0).max(1.0);
+        let spread = 1.96 * (n * (looked - n) / looked * left).sqrt();
+        let off = spread.max(if n == 0.0 || n >= looked { 3.0 } else { 0.0 }) / looked * of;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by the number of profiles")]
+        Some(off.min(of).ceil() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_stands_for_the_whole() {
+        let part = Share { looked: 100, of: 1000, exact: false };
+        assert_eq!((part.whole(25), part.whole(0)), (250, 0));
+        // 1.96 · √(100 · ¼ · ¾ · 900/999) = 8.06 of 100, so 80.6 of 1000.
+        assert_eq!(part.margin(25), Some(81));
+        assert_eq!((part.margin(0), part.margin(100)), (Some(30), Some(30)));
+        let none = Share { looked: 0, ..part };
+        assert_eq!((none.whole(0), none.margin(0)), (0, Some(1000)));
+        let all = Share { looked: 1000, of: 1000, exact: true };
+        assert_eq!((all.whole(25), all.margin(25)), (25, None));
+    }
+}

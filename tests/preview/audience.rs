@@ -1,0 +1,154 @@
+//! `POST /audiences/preview`.
+
+use serde_json::{Value, json};
+
+use crate::site::Site;
+use crate::town::{audiences, built, live, post, posted, start, state};
+
+const PEOPLE: u64 = 24;
+
+fn pairs(rows: &Value, since: &str) -> Vec<(String, String)> {
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_else(|| panic!("{key} of {row}")).to_owned();
+    rows.as_array().expect("a list").iter().map(|row| (text(row, "id"), text(row, since))).collect()
+}
+
+async fn save(site: &Site, key: &str, definition: &Value) -> String {
+    let mut body = definition.clone();
+    body["name"] = key.into();
+    body["key"] = key.into();
+    let id = posted(site, "audiences", &body).await["id"].as_str().expect("an id").to_owned();
+    built(site).await;
+    id
+}
+
+/// What a preview says of each audience is what saving it then gives: how many, who, and since when; and once it
+/// is saved, the same again from what is live.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_is_what_saving_then_gives() {
+    let site = start(&json!({})).await;
+    live(&site, PEOPLE, 0..4320).await;
+    let mut sizes = Vec::new();
+    for (key, definition) in audiences() {
+        let told = posted(&site, "audiences/preview", &definition).await;
+        save(&site, key, &definition).await;
+        let members = site.read(&format!("audiences/{key}/members?limit=1000")).await;
+        assert_eq!(pairs(&told["sample"], "matchedSince"), pairs(&members["data"], "enteredAt"), "{key}");
+        assert_eq!((&told["count"], &told["exact"]), (&members["total"], &json!(true)), "{key}");
+        assert_eq!((&told["looked"], &told["margin"], &told["change"]), (&told["profiles"], &Value::Null, &Value::Null), "{key}");
+        let mut again = definition.clone();
+        again["key"] = key.into();
+        let again = posted(&site, "audiences/preview", &again).await;
+        assert_eq!(pairs(&again["sample"], "matchedSince"), pairs(&told["sample"], "matchedSince"), "{key}");
+        assert_eq!((&again["change"]["added"], &again["change"]["removed"]), (&json!(0), &json!(0)), "{key}");
+        sizes.push(told["count"].as_u64().expect("a count"));
+    }
+    let telling = sizes.iter().filter(|size| (1..PEOPLE).contains(size)).count();
+    assert!(telling >= 10, "most of them divide the town: {sizes:?}");
+}
+
+/// T-58: the member of the funnel of T-45, with traits and the events that are why; nothing is different afterwards,
+/// in memory, in the journal or on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn t58_the_member_is_told_with_traits_and_nothing_changes() {
+    let site = start(&json!({})).await;
+    live(&site, PEOPLE, 0..1440).await;
+    state(&site, PEOPLE).await;
+    site.checkpoint().await;
+    let before = state(&site, PEOPLE).await;
+    assert_eq!(before[2], json!(0), "a checkpoint has everything: {before:?}");
+    for (key, definition) in audiences() {
+        let told = posted(&site, "audiences/preview", &definition).await;
+        for row in told["sample"].as_array().expect("a list") {
+            let user = row["userIds"][0].as_str().expect("a user id");
+            let profile = site.profile(user).await;
+            for field in ["id", "customTraits", "computedTraits", "createdAt"] {
+                assert_eq!(row[field], profile[field], "{key} {user} {field}");
+            }
+            let why = row["why"].as_array().expect("clauses");
+            assert!(!why.is_empty() && why.iter().all(|clause| clause["holds"] == true), "{key} {user}: {why:?}");
+        }
+    }
+    assert_eq!(state(&site, PEOPLE).await, before);
+}
+
+/// Against the audience that it would replace: who would come, who would go; and whom else it meets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_is_held_against_what_is_saved() {
+    let site = start(&json!({})).await;
+    live(&site, PEOPLE, 0..2880).await;
+    let all = audiences();
+    let of = |name: &str| all.iter().find(|(key, _)| *key == name).expect("it is there").1.clone();
+    let ids = |told: &Value| pairs(&told["sample"], "id").into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    for (saved, other) in [("often", "lately"), ("older", "known"), ("lately", "older"), ("everybody", "never")] {
+        let id = save(&site, saved, &of(saved)).await;
+        let before = ids(&posted(&site, "audiences/preview", &of(saved)).await);
+        let mut draft = of(other);
+        draft["id"] = id.clone().into();
+        let told = posted(&site, "audiences/preview", &draft).await;
+        let after = ids(&told);
+        let added = after.iter().filter(|id| !before.contains(id)).count();
+        let removed = before.iter().filter(|id| !after.contains(id)).count();
+        let change = &told["change"];
+        assert_eq!((&change["id"], &change["key"]), (&json!(id), &json!(saved)));
+        assert_eq!((&change["added"], &change["removed"]), (&json!(added), &json!(removed)), "{saved} → {other}");
+        assert!(added + removed > 0, "{saved} and {other} differ");
+        // The one that it replaces is no overlap.
+        assert!(told["overlap"].as_array().expect("a list").iter().all(|one| one["key"] != saved), "{told}");
+        let met = |key: &str| {
+            told["overlap"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .find(|one| one["key"] == key)
+                .map_or(0, |one| one["count"].as_u64().expect("a count"))
+        };
+        let lookers = site.read("audiences/lookers/members?limit=1000").await;
+        let both = pairs(&lookers["data"], "id").iter().filter(|(id, _)| after.contains(id)).count() as u64;
+        assert_eq!(met("lookers"), both, "{saved} → {other}");
+    }
+}
+
+/// Everything that saving would find wrong, at the same places; what does not exist; who may not ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_as_saving_tells_it() {
+    let site = start(&json!({})).await;
+    let wrong = json!({"name": "w", "key": "w", "includeAnonymous": "yes", "nonsense": 1, "traits": [
+        {"source": "computed", "key": "nothing", "dataType": "integer", "operator": "greater_than", "target": "static", "value": 1}],
+        "events": [{"eventId": "Nobody Knows", "operator": "more_or_exactly", "count": 1}]});
+    let saving = post(&site, "audiences", &wrong).await;
+    let asking = post(&site, "audiences/preview", &wrong).await;
+    assert_eq!((saving.0, asking.0), (422, 422), "{saving:?} {asking:?}");
+    assert_eq!((&saving.1["code"], &saving.1["errors"]), (&asking.1["code"], &asking.1["errors"]));
+    let errors = asking.1["errors"].as_array().expect("a list");
+    assert!(errors.len() >= 3 && errors.iter().any(|error| error["pointer"] == "/events/0/eventId"), "{errors:?}");
+    // A name or key is not needed, and whose it is does not matter.
+    let right = json!({"name": "Lookers", "includeAnonymous": true, "events": [], "traits": []});
+    let told = posted(&site, "audiences/preview", &right).await;
+    assert_eq!((&told["count"], &told["change"]), (&json!(0), &Value::Null));
+    let (status, answer) = post(&site, "audiences/preview?within=1", &right).await;
+    assert_eq!((status, answer["code"].as_str()), (400, Some("invalid_query")), "{answer}");
+    let (status, _, _) = site.call(crate::common::TS, "/api/v1/audiences/preview", &right).await;
+    assert_eq!(status, 403);
+}
+
+/// I-27: at most 50 are told, those with the smallest ids; and without time for everybody, an estimate.
+#[tokio::test(flavor = "multi_thread")]
+async fn i27_a_sample_and_an_estimate() {
+    let site = start(&json!({})).await;
+    for n in 0..60 {
+        site.track(&format!("u{n}"), "Page Viewed", json!({"page": "/"}), None).await;
+    }
+    let everybody = audiences().remove(0).1;
+    let told = posted(&site, "audiences/preview", &everybody).await;
+    let all =
+        posted(&site, "audiences", &json!({"name": "all", "key": "all", "includeAnonymous": true, "events": [], "traits": []}))
+            .await;
+    built(&site).await;
+    let first = site.read("audiences/all/members?limit=50").await;
+    assert_eq!((&told["count"], &told["profiles"]), (&json!(60), &json!(60)), "{all}");
+    assert_eq!(pairs(&told["sample"], "id"), pairs(&first["data"], "id"));
+    // No time at all: nobody was looked at, and the answer says so.
+    let none = posted(&site, "audiences/preview?withinMs=0", &everybody).await;
+    assert_eq!((&none["exact"], &none["looked"], &none["profiles"]), (&json!(false), &json!(0), &json!(60)));
+    assert_eq!((&none["count"], &none["margin"], &none["sample"]), (&json!(0), &json!(60), &json!([])));
+}
