@@ -89,6 +89,9 @@ impl Engine {
         let draft = Draft { t: at, at, user_id: CompactString::default(), message_id: None, kind };
         let seq = self.commit_with(plan, shared, profile, draft, mint(), changes, |moment: Moment| {
             self.uncount(plan, &counted, moment.seq);
+            for stage in self.outbox.erase(&counted.moments) {
+                m::job_erased(stage);
+            }
         });
         m::dropped(if by_age { m::Dropped::Retention } else { m::Dropped::Erased }, changes.left);
         self.after(plan, shared, profile, changes);

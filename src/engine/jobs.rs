@@ -81,11 +81,7 @@ impl Engine {
         let instant = |at: Millis| Value::from(format_instant(at).as_str());
         let mut shown = json!({
             "id": uuid::Uuid::from_u128(*id).to_string(),
-            "state": match held.stage {
-                Stage::Waiting => "pending",
-                Stage::Running => "running",
-                Stage::Dead => "dead",
-            },
+            "state": held.stage.word(),
             "endpoint": endpoint,
             "cause": cause_json(plan, held.cause),
             "hook": held.key.1,

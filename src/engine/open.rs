@@ -213,6 +213,7 @@ impl Engine {
         self.analysis.rollups.count(id, &entry, seq);
         if let EntryKind::Erased(erased) = &entry.kind {
             self.uncount(plan, erased, seq);
+            self.outbox.erase(&erased.moments);
         }
         let shared = self.store.get_or_create(id, || Profile::new(id, entry.at, plan.generation));
         let mut changes = Changes::default();

@@ -3,10 +3,10 @@
 use super::Engine;
 use super::evaluate::Fanout;
 use crate::hooks::{Call, Fault, Reply};
-use crate::outbox::Due;
+use crate::outbox::{Due, Told};
 use crate::telemetry::metrics as m;
 use lodestone_state::command::{self, Command, Fate, JobRecord};
-use lodestone_state::ids::{Millis, ProfileId, Seq};
+use lodestone_state::ids::{Millis, Seq};
 use lodestone_state::job::{Job, Work};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,7 +63,10 @@ impl Engine {
     /// Makes one call and writes down what came of it.
     async fn call(self: Arc<Self>, due: Due) {
         let Some(job) = self.job_of(due.id).await else {
-            self.settle_job(due.id, Fate::Dead { tries: due.tries, reason: "unreadable".into() });
+            self.outbox.ended(&due, None, self.clock.now());
+            if self.outbox.holds(due.id) {
+                self.settle_job(due.id, Fate::Dead { tries: due.tries, reason: "unreadable".into() });
+            }
             return;
         };
         let Work::Webhook { url, body, act_id, test } = &job.work else { return };
@@ -79,7 +82,7 @@ impl Engine {
             timeout: self.hooks.options().timeout,
         };
         let reply = self.hooks.client().call(&call).await;
-        self.called(&job, due.tries.saturating_add(1), &reply);
+        self.called(&job, &due, &reply);
     }
 
     async fn job_of(self: &Arc<Self>, id: u128) -> Option<Arc<Job>> {
@@ -91,16 +94,22 @@ impl Engine {
         read.await.ok().flatten()
     }
 
-    fn called(&self, job: &Job, tries: u16, reply: &Reply) {
+    fn called(&self, job: &Job, due: &Due, reply: &Reply) {
         let now = self.clock.now();
+        let tries = due.tries.saturating_add(1);
         let well = reply.is_success();
         let status = reply.outcome.unwrap_or(0);
         // A server that asks for a pause means all of it, not this one call.
         let pause = reply.retry_after.filter(|_| matches!(status, 429 | 503));
-        self.outbox.reported(job.id, well, pause, now);
+        self.outbox.ended(due, Some(Told { well, pause }), now);
         m::job_tried(reply);
         let reason = reason(reply);
         self.outbox.health().note((job.cause, job.place), now, (!well).then_some(reason.as_str()));
+        if !self.outbox.holds(job.id) {
+            let id = uuid::Uuid::from_u128(job.id);
+            tracing::info!(endpoint = job.endpoint(), %id, taken = well, "a call ended after its job was taken out");
+            return;
+        }
         let over = match reply.outcome {
             Ok(410) | Err(Fault::Refused) => true,
             _ => tries >= self.outbox.options().tries,
@@ -131,16 +140,6 @@ impl Engine {
         })
     }
 
-    /// Takes out everything about these profiles that is not done: they are to be forgotten. Returns how
-    /// many jobs that were.
-    pub fn drop_jobs_of(&self, profiles: &[ProfileId]) -> usize {
-        let jobs = self.outbox.of_profiles(profiles);
-        for job in &jobs {
-            self.settle_job(*job, Fate::Dropped);
-        }
-        jobs.len()
-    }
-
     /// One round of housekeeping; `scan`: also look at everything that waits.
     fn keep_outbox(&self, scan: bool) {
         let now = self.clock.now();
@@ -165,11 +164,20 @@ impl Engine {
                 self.settle_job(job, Fate::Dead { tries, reason: reason.into() });
             }
         }
-        if (scan || counts.dead > options.dead_max) && self.writable().is_ok() {
-            for job in self.outbox.outdated(now, ROUND_MAX) {
-                m::job_let_go();
-                self.settle_job(job, Fate::Dropped);
-            }
+        if scan || counts.dead > options.dead_max {
+            self.let_outdated_go(now);
+        }
+    }
+
+    /// Deletes jobs that were kept for long enough, or longer than history is.
+    pub(super) fn let_outdated_go(&self, now: Millis) {
+        if self.writable().is_err() {
+            return;
+        }
+        let kept_from = self.kept_from(now).unwrap_or(Millis::MIN);
+        for job in self.outbox.outdated(now, kept_from, ROUND_MAX) {
+            m::job_let_go();
+            self.settle_job(job, Fate::Dropped);
         }
     }
 

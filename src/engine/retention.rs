@@ -46,7 +46,8 @@ impl Engine {
     }
 
     /// Takes what is older than history is kept out of every log, one profile at a time while events keep
-    /// flowing. Rows go from the disk with the next checkpoint of their profile.
+    /// flowing. Rows go from the disk with the next checkpoint of their profile. What was still to be done
+    /// elsewhere because of such entries is not done any more.
     pub fn sweep_history(&self) -> Swept {
         let mut swept = Swept::default();
         let Some(before) = self.kept_from(self.clock.now()) else { return swept };
@@ -71,11 +72,12 @@ impl Engine {
                 std::thread::sleep(REST);
             }
         }
+        self.let_outdated_go(self.clock.now());
         swept
     }
 
     /// Nothing that happened before this is kept.
-    fn kept_from(&self, now: Millis) -> Option<Millis> {
+    pub(super) fn kept_from(&self, now: Millis) -> Option<Millis> {
         let keep = i64::try_from(self.keep_history?.as_millis()).ok()?;
         Some(Millis(now.minus(keep).0.div_euclid(DAY_MS) * DAY_MS))
     }

@@ -1,8 +1,8 @@
 //! What shares a scheme, host and port: one queue, one limit, one pause when it fails.
 
+use super::table::Told;
 use lodestone_state::ids::{Millis, Seq};
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// So many failures in a row, and the endpoint is left alone for a while.
 const OPEN_AFTER: u32 = 5;
@@ -61,9 +61,9 @@ impl Endpoint {
         if seq > durable { Next::Durable } else { Next::Job(id) }
     }
 
-    /// A call ended. `pause`: how long the server wants to be left alone.
-    pub(super) fn reported(&mut self, well: bool, pause: Option<Duration>, now: Millis) {
-        if well {
+    /// A call ended, and this is what it told.
+    pub(super) fn told(&mut self, told: Told, now: Millis) {
+        if told.well {
             (self.failures, self.closed_until) = (0, Millis::MIN);
             return;
         }
@@ -72,7 +72,7 @@ impl Endpoint {
             let doubled = PAUSE_MS << (self.failures - OPEN_AFTER).min(16);
             self.closed_until = self.closed_until.max(now.plus(doubled.min(PAUSE_MAX_MS)));
         }
-        if let Some(pause) = pause {
+        if let Some(pause) = told.pause {
             let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
             self.closed_until = self.closed_until.max(now.plus(pause_ms));
         }
@@ -87,6 +87,9 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    const BADLY: Told = Told { well: false, pause: None };
 
     fn queued(ids: &[u128]) -> Endpoint {
         let mut endpoint = Endpoint::new("https://x");
@@ -100,7 +103,7 @@ mod tests {
         let mut now = Millis(0);
         for _ in 0..OPEN_AFTER {
             assert!(matches!(endpoint.next(now, Seq(1), 8), Next::Job(1)));
-            endpoint.reported(false, None, now);
+            endpoint.told(BADLY, now);
         }
         let mut pauses = Vec::new();
         for _ in 0..9 {
@@ -110,17 +113,17 @@ mod tests {
             endpoint.running = 1;
             assert!(matches!(endpoint.next(now, Seq(1), 8), Next::Wait), "one call at a time");
             endpoint.running = 0;
-            endpoint.reported(false, None, now);
+            endpoint.told(BADLY, now);
         }
         assert_eq!(pauses, [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
-        endpoint.reported(true, None, now);
+        endpoint.told(Told { well: true, ..BADLY }, now);
         assert!(matches!(endpoint.next(now, Seq(1), 8), Next::Job(1)), "one success opens it again");
     }
 
     #[test]
     fn a_server_that_asks_for_a_pause_gets_it() {
         let mut endpoint = queued(&[1]);
-        endpoint.reported(false, Some(Duration::from_secs(7)), Millis(100));
+        endpoint.told(Told { pause: Some(Duration::from_secs(7)), ..BADLY }, Millis(100));
         assert!(endpoint.is_closed(Millis(7099)) && !endpoint.is_closed(Millis(7100)));
         assert!(matches!(endpoint.next(Millis(100), Seq(1), 8), Next::At(Millis(7100))));
     }

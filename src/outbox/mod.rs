@@ -21,12 +21,12 @@ pub mod health;
 mod rows;
 mod table;
 
-pub use table::{Counts, Due, Held, Listed, Stage, Turn};
+pub use table::{Counts, Due, Held, Listed, Stage, Told, Turn};
 
 use crate::storage::{Error, Row, Rows, Store};
 use health::Health;
 use lodestone_state::command::JobRecord;
-use lodestone_state::ids::{Millis, ProfileId, Seq};
+use lodestone_state::ids::{Millis, Moment, Seq};
 use lodestone_state::job::Job;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use tokio::sync::Notify;
 /// How the outbox is run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Calls at one time.
+    /// Calls at one time. An endpoint that has none under way may always begin one, beyond this number too.
     pub running_max: usize,
     /// Calls at one time to one endpoint.
     pub per_endpoint: usize,
@@ -152,9 +152,21 @@ impl Outbox {
         self.table.lock().turn(now, durable)
     }
 
-    /// A call ended, well or not; `pause`: how long the server wants to be left alone.
-    pub fn reported(&self, id: u128, well: bool, pause: Option<Duration>, now: Millis) {
-        self.table.lock().reported(id, well, pause, now);
+    /// The call of a due job ended: its place is free. `told`: what came of it, where it was made.
+    pub fn ended(&self, due: &Due, told: Option<Told>, now: Millis) {
+        self.table.lock().ended(due.endpoint, told, now);
+        self.wake.notify_one();
+    }
+
+    /// Takes out every job of the entries at `moments`, which have left their logs. How far each of them was.
+    /// A call under way ends as it ends, and nothing is tried again.
+    ///
+    /// Runs when the erasure is stamped, and when it is replayed: the journal alone says what is left to do.
+    pub fn erase(&self, moments: &[Moment]) -> Vec<Stage> {
+        let mut table = self.table.lock();
+        let stages = moments.iter().flat_map(|moment| table.erase(moment.seq)).collect();
+        self.tracks.store(table.tracks(), Ordering::Relaxed);
+        stages
     }
 
     /// Waits until something was enqueued or settled.
@@ -200,23 +212,18 @@ impl Outbox {
         self.table.lock().overdue(now.minus(expire_ms), self.options.pending_max, max)
     }
 
-    /// Given up jobs to be let go of: beyond the number or the time that they are kept.
+    /// Jobs to be let go of: given up ones beyond the number or the time that they are kept, and all whose
+    /// entry arrived before `kept_from`, where history begins.
     #[must_use]
-    pub fn outdated(&self, now: Millis, max: usize) -> Vec<u128> {
+    pub fn outdated(&self, now: Millis, kept_from: Millis, max: usize) -> Vec<u128> {
         let keep_ms = i64::try_from(self.options.dead_keep.as_millis()).unwrap_or(i64::MAX);
-        self.table.lock().outdated(now.minus(keep_ms), self.options.dead_max, max)
+        self.table.lock().outdated(now.minus(keep_ms), kept_from, self.options.dead_max, max)
     }
 
     /// Ids of the given up jobs of an endpoint, of all where none is named; oldest first, at most `max`.
     #[must_use]
     pub fn dead_of(&self, endpoint: Option<&str>, max: usize) -> Vec<u128> {
         self.table.lock().dead_of(endpoint, max)
-    }
-
-    /// Everything about these profiles that is not done, for an erasure.
-    #[must_use]
-    pub fn of_profiles(&self, profiles: &[ProfileId]) -> Vec<u128> {
-        self.table.lock().of_profiles(profiles)
     }
 
     /// One page of a list: waiting jobs oldest first, given up ones newest first.

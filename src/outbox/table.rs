@@ -23,6 +23,21 @@ pub enum Stage {
     Dead,
 }
 
+impl Stage {
+    /// Every stage, for the metrics.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Running, Self::Dead];
+
+    /// The word in metrics and the API.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "pending",
+            Self::Running => "running",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// A job in memory, with or without what it says.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -74,6 +89,17 @@ pub struct Due {
     pub id: u128,
     /// Tries so far.
     pub tries: u16,
+    /// Whose place it takes until [`crate::outbox::Outbox::ended`].
+    pub endpoint: usize,
+}
+
+/// What a call told of its endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// It took the job.
+    pub well: bool,
+    /// How long it wants to be left alone.
+    pub pause: Option<Duration>,
 }
 
 /// One line of a list.
@@ -92,7 +118,7 @@ pub struct Listed {
 pub struct Counts {
     /// Jobs that wait or are being called.
     pub pending: usize,
-    /// Of these, being called.
+    /// Calls under way, those included whose job has been taken out since.
     pub running: usize,
     /// Given up and kept.
     pub dead: usize,
@@ -258,10 +284,8 @@ impl Table {
             (Stage::Waiting, Some(at)) => {
                 self.endpoints[at].queue.remove(&(held.next, held.key, id));
             }
-            (Stage::Running, Some(at)) => {
-                self.endpoints[at].running -= 1;
-                self.running -= 1;
-            }
+            // Its call takes a place until it ends.
+            (Stage::Running, Some(_)) => {}
             (_, None) => self.tracks -= 1,
         }
         self.pending.remove(&held.key);
@@ -282,15 +306,7 @@ impl Table {
         self.unfile(id);
         let Some(held) = self.jobs.get_mut(&id) else { return };
         match &record.fate {
-            Fate::Done | Fate::Dropped => {
-                if let Some(held) = self.jobs.remove(&id) {
-                    self.resident -= held.job.as_deref().map_or(0, cost);
-                    if held.saved {
-                        self.gone.push_back(id);
-                    }
-                }
-                return;
-            }
+            Fate::Done | Fate::Dropped => return self.forget(id),
             Fate::Failed { tries, reason, next } => {
                 (held.tries, held.next, held.stage) = (*tries, *next, Stage::Waiting);
                 (held.reason, held.tried_at) = (reason.clone(), Some(record.at));
@@ -307,21 +323,47 @@ impl Table {
         self.list_change(id);
     }
 
+    /// Lets go of a job that stands nowhere any more.
+    fn forget(&mut self, id: u128) {
+        if let Some(held) = self.jobs.remove(&id) {
+            self.resident -= held.job.as_deref().map_or(0, cost);
+            if held.saved {
+                self.gone.push_back(id);
+            }
+        }
+    }
+
+    /// Takes out every job of the entry at `entry`, which has left its log. How far each of them was.
+    pub(super) fn erase(&mut self, entry: Seq) -> Vec<Stage> {
+        let its = (entry, 0)..=(entry, u16::MAX);
+        let ids: Vec<u128> = self.pending.range(its.clone()).chain(self.dead.range(its)).map(|(_, id)| *id).collect();
+        let stages = ids.iter().filter_map(|id| self.held(*id)).map(|held| held.stage).collect();
+        for id in ids {
+            self.unfile(id);
+            self.forget(id);
+        }
+        stages
+    }
+
     pub(super) fn turn(&mut self, now: Millis, durable: Seq) -> Turn {
         let mut turn = Turn::default();
         let count = self.endpoints.len();
         // One call for each endpoint in turn, until nobody has any more.
         let mut asked = 0;
-        while count > 0 && asked < count && self.running < self.running_max {
+        while count > 0 && asked < count {
             let at = self.first % count;
             self.first = (at + 1) % count;
             asked += 1;
+            // Nobody is kept waiting by others that hang: one call each there is always room for.
+            if self.running >= self.running_max && self.endpoints[at].running > 0 {
+                continue;
+            }
             match self.endpoints[at].next(now, durable, self.per_endpoint) {
                 Next::Job(id) => {
                     asked = 0;
                     self.start(at, id);
                     let tries = self.jobs.get(&id).map_or(0, |held| held.tries);
-                    turn.due.push(Due { id, tries });
+                    turn.due.push(Due { id, tries, endpoint: at });
                 }
                 Next::At(when) => turn.next = Some(turn.next.map_or(when, |next| next.min(when))),
                 Next::Durable => turn.waits_for_durable = true,
@@ -340,9 +382,12 @@ impl Table {
         self.running += 1;
     }
 
-    pub(super) fn reported(&mut self, id: u128, well: bool, pause: Option<Duration>, now: Millis) {
-        if let Some(at) = self.jobs.get(&id).and_then(|held| held.endpoint) {
-            self.endpoints[at].reported(well, pause, now);
+    pub(super) fn ended(&mut self, endpoint: usize, told: Option<Told>, now: Millis) {
+        self.running -= 1;
+        let endpoint = &mut self.endpoints[endpoint];
+        endpoint.running -= 1;
+        if let Some(told) = told {
+            endpoint.told(told, now);
         }
     }
 
@@ -371,11 +416,14 @@ impl Table {
         given_up
     }
 
-    pub(super) fn outdated(&self, before: Millis, dead_max: usize, max: usize) -> Vec<u128> {
+    pub(super) fn outdated(&self, before: Millis, kept_from: Millis, dead_max: usize, max: usize) -> Vec<u128> {
         let surplus = self.dead.len().saturating_sub(dead_max);
-        let old = |id: &u128| self.jobs.get(id).is_some_and(|held| held.tried_at.unwrap_or(held.at) < before);
-        let outdated = self.dead.values().enumerate().filter(|(nth, id)| *nth < surplus || old(id));
-        outdated.map(|(_, id)| *id).take(max).collect()
+        let is = |id: &u128, test: &dyn Fn(&Held) -> bool| self.jobs.get(id).is_some_and(test);
+        let old = |id: &u128| is(id, &|held| held.tried_at.unwrap_or(held.at) < before || held.at < kept_from);
+        let dead = self.dead.values().enumerate().filter(|(nth, id)| *nth < surplus || old(id)).map(|(_, id)| id);
+        // In the order of the log, which is about that of time.
+        let pending = self.pending.values().take_while(|id| is(id, &|held| held.at < kept_from));
+        pending.chain(dead).take(max).copied().collect()
     }
 
     pub(super) fn dead_of(&self, endpoint: Option<&str>, max: usize) -> Vec<u128> {
@@ -388,10 +436,6 @@ impl Table {
         };
         let wanted = |id: &&u128| at.is_none() || self.jobs.get(id).is_some_and(|held| held.endpoint == at);
         self.dead.values().filter(wanted).take(max).copied().collect()
-    }
-
-    pub(super) fn of_profiles(&self, profiles: &[ProfileId]) -> Vec<u128> {
-        self.jobs.iter().filter(|(_, held)| profiles.contains(&held.profile)).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn list(&self, dead: bool, after: Option<(Seq, u16)>, limit: usize) -> Vec<Listed> {

@@ -68,7 +68,7 @@ pub enum Fate {
     },
     /// An operator wants it tried again from the start.
     Again,
-    /// Taken out, undone: by an operator, or because the person is to be forgotten.
+    /// Taken out, undone: by an operator, or because it was kept for long enough.
     Dropped,
 }
 

@@ -12,7 +12,7 @@ use lodestone::net;
 use lodestone::runtime::clock::ManualClock;
 use lodestone_state::ids::Millis;
 use lodestone_state::time::parse_rfc3339;
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -31,6 +31,7 @@ fn millis(time: &str) -> Millis {
 pub(crate) struct Site {
     folder: tempfile::TempDir,
     clock: Arc<ManualClock>,
+    config: Config,
     client: Client,
     running: Option<Running>,
 }
@@ -44,19 +45,25 @@ struct Running {
 
 impl Site {
     pub(crate) async fn start(now: &str, catalog: &Value) -> Self {
+        Self::configured(now, catalog, |_| ()).await
+    }
+
+    pub(crate) async fn configured(now: &str, catalog: &Value, adjust: impl FnOnce(&mut Config)) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         // Connections are not kept, so that nothing holds the engine of a server that has stopped.
         let client = Client::builder().pool_max_idle_per_host(0).build().expect("a client");
+        lodestone::telemetry::metrics::install();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut site = Self { folder, clock: Arc::new(ManualClock::at(millis(now))), client, running: None };
+        let mut config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
+        adjust(&mut config);
+        let mut site = Self { folder, clock: Arc::new(ManualClock::at(millis(now))), config, client, running: None };
         site.open().await;
         site.apply(catalog).await;
         site
     }
 
     async fn open(&mut self) {
-        let config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
-        let (folder, options, clock) = (self.folder.path().to_owned(), config.engine_options(), self.clock.clone());
+        let (folder, options, clock) = (self.folder.path().to_owned(), self.config.engine_options(), self.clock.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let patience = Instant::now() + Duration::from_secs(10);
             loop {
@@ -73,7 +80,7 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(net::serve(engine.clone(), listener, config.server, stop.clone()));
+        let serving = tokio::spawn(net::serve(engine.clone(), listener, self.config.server.clone(), stop.clone()));
         self.running = Some(Running { engine, url, stop, serving });
     }
 
@@ -185,11 +192,29 @@ impl Site {
         plan.actions.iter().flatten().find(|action| action.name == name).expect("an action").id.to_string()
     }
 
+    /// Starts what goes on by itself: webhooks are called, timers fire. No checkpoints.
+    pub(crate) fn begin(&self) {
+        drop(lodestone::engine::spawn_background(&self.engine(), Duration::from_secs(3600)));
+    }
+
     /// Reads below `/api/v1`.
     pub(crate) async fn ask(&self, path: &str) -> (u16, Value) {
-        let answer = self.client.get(self.url(&format!("/api/v1/{path}"))).bearer_auth(ADMIN).send().await.expect("an answer");
+        self.admin(Method::GET, path).await
+    }
+
+    /// Calls what is below `/api/v1`; no content is `null`.
+    pub(crate) async fn admin(&self, method: Method, path: &str) -> (u16, Value) {
+        let call = self.client.request(method, self.url(&format!("/api/v1/{path}"))).bearer_auth(ADMIN);
+        let answer = call.send().await.expect("an answer");
         let status = answer.status().as_u16();
-        (status, answer.json().await.expect("JSON"))
+        let text = answer.text().await.expect("a body");
+        (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") })
+    }
+
+    /// The metrics, which all servers of this process share.
+    pub(crate) async fn metrics(&self) -> String {
+        let answer = self.client.get(self.url("/metrics")).send().await.expect("an answer");
+        answer.text().await.expect("text")
     }
 
     pub(crate) async fn read(&self, path: &str) -> Value {

@@ -2,9 +2,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/site.rs"]
+mod site;
 
 mod act;
+mod chain;
+mod erase;
 mod outbox;
+mod rules;
 mod sink;
 mod socket;
 
@@ -42,6 +47,28 @@ pub(crate) fn cap(group: &str, count: u32) -> Value {
     json!([{"channels": [], "event": "accepted", "group": group, "count": count, "within": 0}])
 }
 
+/// The offer: an action that is due for everybody on every channel.
+pub(crate) fn offer(hooks: &Value, capping: &Value) -> Value {
+    json!({
+        "organization": {"key": KEY},
+        "events": [{"name": "Redeemed", "structure": []}, {"name": "Strict", "structure": [
+            {"id": "p", "name": "p", "properties": {"key": "p", "type": "integer", "isRequired": true}}]}],
+        "computedTraits": [
+            {"name": "Redeemed", "key": "redeemed", "type": "count_events", "eventId": "Redeemed", "conditions": [], "properties": {}}],
+        "audiences": [{"name": "Redeemers", "key": "redeemers", "includeAnonymous": true, "events": [], "traits": [
+            {"source": "computed", "key": "redeemed", "type": "integer", "operator": "greater_than", "value": 0}]}],
+        "actions": [{"id": ACTION, "name": "Offer", "type": "banner", "state": "active", "tags": ["offer"], "properties": [],
+            "targeting": {"channels": ["web", "app"], "audiences": [], "traitConditions": [], "contextConditions": []},
+            "capping": capping, "hooks": hooks, "testUsers": []}],
+    })
+}
+
+/// A receiver on this machine may be called, and is called again soon.
+pub(crate) fn near(config: &mut lodestone::config::Config) {
+    config.hooks.allow = vec!["127.0.0.1".to_owned()];
+    config.outbox.backoff = Duration::from_millis(20);
+}
+
 impl Stage {
     pub(crate) async fn new() -> Self {
         Self::configured(|_| ()).await
@@ -49,8 +76,7 @@ impl Stage {
 
     pub(crate) async fn configured(adjust: impl FnOnce(&mut lodestone::config::Config)) -> Self {
         let server = Server::configured(|config| {
-            config.hooks.allow = vec!["127.0.0.1".to_owned()];
-            config.outbox.backoff = Duration::from_millis(20);
+            near(config);
             adjust(config);
         })
         .await;
@@ -60,21 +86,22 @@ impl Stage {
         Self { server, sink: Sink::start().await, http }
     }
 
-    /// Defines the offer: an action that is due for everybody on every channel.
+    /// Defines the offer.
+    #[expect(clippy::needless_pass_by_value, reason = "tests write the hooks in place")]
     pub(crate) fn offer(&self, hooks: Value, capping: Value) {
-        let document = json!({
-            "organization": {"key": KEY},
-            "events": [{"name": "Redeemed", "structure": []}, {"name": "Strict", "structure": [
-                {"id": "p", "name": "p", "properties": {"key": "p", "type": "integer", "isRequired": true}}]}],
-            "computedTraits": [
-                {"name": "Redeemed", "key": "redeemed", "type": "count_events", "eventId": "Redeemed", "conditions": [], "properties": {}}],
-            "audiences": [{"name": "Redeemers", "key": "redeemers", "includeAnonymous": true, "events": [], "traits": [
-                {"source": "computed", "key": "redeemed", "type": "integer", "operator": "greater_than", "value": 0}]}],
-            "actions": [{"id": ACTION, "name": "Offer", "type": "banner", "state": "active", "tags": ["offer"], "properties": [],
-                "targeting": {"channels": ["web", "app"], "audiences": [], "traitConditions": [], "contextConditions": []},
-                "capping": capping, "hooks": hooks, "testUsers": []}],
-        });
-        self.server.engine.apply_catalog(&document.to_string()).expect("the offer is valid");
+        self.define(&offer(&hooks, &capping));
+    }
+
+    pub(crate) fn define(&self, document: &Value) {
+        self.server.engine.apply_catalog(&document.to_string()).unwrap_or_else(|issues| panic!("{issues:#?}"));
+    }
+
+    /// The value of one line of the metrics, which all servers of this process share.
+    pub(crate) async fn metric(&self, line: &str) -> f64 {
+        let answer = self.http.get(format!("http://{}/metrics", self.server.address)).send().await.expect("metrics");
+        let text = answer.text().await.expect("text");
+        let value = text.lines().find_map(|one| one.strip_prefix(line)).unwrap_or_else(|| panic!("no {line}"));
+        value.trim().parse().expect("a number")
     }
 
     pub(crate) async fn post(&self, path: &str, token: &str, body: &Value) -> (StatusCode, Value, Option<String>) {

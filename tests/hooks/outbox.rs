@@ -1,6 +1,6 @@
 //! Hooks that nobody waits for.
 
-use super::sink::Behaviour;
+use super::sink::{Behaviour, Got};
 use super::{ACTION, KEY, Stage, track, webhook};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Method, StatusCode};
@@ -13,6 +13,15 @@ fn hex_hmac(text: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("any key");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A request is signed over exactly what was sent (T-69).
+pub(crate) fn assert_signed(got: &Got) {
+    assert_eq!(got.header("x-attractify-signature"), hex_hmac(&got.text));
+    let (t, v1) = got.header("x-lodestone-signature").split_once(",v1=").expect("two parts");
+    let t = t.strip_prefix("t=").expect("a time");
+    assert_eq!((v1, t), (hex_hmac(&format!("{t}.{}", got.text)).as_str(), got.header("webhook-timestamp")));
+    assert!(got.header("webhook-signature").starts_with("v1,"));
 }
 
 /// A queued webhook says what the specification says, and is signed over exactly those bytes (T-69).
@@ -30,11 +39,7 @@ async fn t69_a_queued_webhook_is_signed_as_it_is_sent() {
         json!({"event": "accepted", "actionId": ACTION, "userId": "u1", "channel": "app", "userProperties": null,
                "customProperties": {"code": "X1"}, "timestamp": body["timestamp"]})
     );
-    assert_eq!(got.header("x-attractify-signature"), hex_hmac(&got.text));
-    let (t, v1) = got.header("x-lodestone-signature").split_once(",v1=").expect("two parts");
-    let t = t.strip_prefix("t=").expect("a time");
-    assert_eq!((v1, t), (hex_hmac(&format!("{t}.{}", got.text)).as_str(), got.header("webhook-timestamp")));
-    assert!(got.header("webhook-signature").starts_with("v1,"));
+    assert_signed(&got);
     assert_eq!(got.header("x-lodestone-act-id"), "m1");
     stage.outbox("pending", 0).await;
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::outbox::rows::{Reader, rows};
-use lodestone_state::ids::ActionSlot;
+use lodestone_state::ids::{ActionSlot, ProfileId};
 use lodestone_state::job::job_id;
 use proptest::prelude::*;
 
@@ -20,6 +20,8 @@ fn job(seq: u64, host: &str) -> Arc<Job> {
         work,
     })
 }
+
+const WELL: Told = Told { well: true, pause: None };
 
 fn table(jobs: &[Arc<Job>]) -> Table {
     let mut table = Table::new(8, 2);
@@ -46,6 +48,7 @@ fn o3_an_endpoint_that_hangs_holds_up_nobody_else() {
     first.sort_unstable();
     assert_eq!(first, [1, 2, 51, 52], "two places each");
     settle(&mut table, 51, 100, Fate::Done);
+    table.ended(1, Some(WELL), Millis(100));
     assert_eq!(due(&mut table, 100), [53], "the good one goes on");
     assert!(due(&mut table, 100_000).is_empty());
     assert_eq!(table.counts(Millis(0)).running, 4);
@@ -54,22 +57,57 @@ fn o3_an_endpoint_that_hangs_holds_up_nobody_else() {
 /// The places of all together are shared in turns.
 #[test]
 fn places_are_shared_in_turns() {
-    let jobs: Vec<_> = (0..40_u64).map(|n| job(n + 1, &format!("h{}", n % 10))).collect();
-    let mut table = table(&jobs);
-    let mut hosts: Vec<u64> = due(&mut table, 100).into_iter().map(|seq| (seq - 1) % 10).collect();
+    let mut table = Table::new(8, 8);
+    (0..40_u64).for_each(|n| table.enqueue(job(n + 1, &format!("h{}", n % 4))));
+    let mut hosts: Vec<u64> = due(&mut table, 100).into_iter().map(|seq| (seq - 1) % 4).collect();
     hosts.sort_unstable();
-    hosts.dedup();
-    assert_eq!(hosts.len(), 8, "eight places, eight endpoints");
+    assert_eq!(hosts, [0, 0, 1, 1, 2, 2, 3, 3], "eight places, four endpoints");
+}
+
+/// O-3: as many endpoints as there are places may hang, and another one still has its turn.
+#[test]
+fn o3_there_is_always_room_for_one_call() {
+    let mut jobs: Vec<_> = (0..16_u64).map(|n| job(n + 1, &format!("h{}", n % 4))).collect();
+    let mut table = table(&jobs);
+    assert_eq!(due(&mut table, 100).len(), 8, "all places");
+    jobs = (17..=19).map(|seq| job(seq, "good")).collect();
+    jobs.iter().for_each(|job| table.enqueue(job.clone()));
+    for seq in 17..=19 {
+        assert_eq!(due(&mut table, 100), [seq]);
+        table.ended(4, Some(WELL), Millis(100));
+    }
+    assert_eq!(table.counts(Millis(0)).running, 8);
+}
+
+/// What is erased is gone at every stage; a call under way takes its place until it ends, and is not repeated.
+#[test]
+fn jobs_go_with_their_entry() {
+    let jobs: Vec<_> = (1..=4).map(|seq| job(seq, "x")).collect();
+    let mut table = table(&jobs);
+    settle(&mut table, 4, 9, Fate::Dead { tries: 1, reason: "x".into() });
+    assert_eq!(due(&mut table, 100), [1, 2]);
+    assert_eq!(table.erase(Seq(1)), [Stage::Running]);
+    assert_eq!(table.erase(Seq(3)), [Stage::Waiting]);
+    assert_eq!(table.erase(Seq(4)), [Stage::Dead]);
+    assert_eq!(table.erase(Seq(4)), []);
+    assert_eq!((table.jobs.len(), table.counts(Millis(0)).running), (1, 2));
+    table.enqueue(job(5, "x"));
+    assert!(due(&mut table, 100).is_empty(), "two places, both taken");
+    table.ended(0, Some(Told { well: false, pause: None }), Millis(100));
+    settle(&mut table, 1, 100, Fate::Failed { tries: 1, reason: "500".into(), next: Millis(100) });
+    assert_eq!(due(&mut table, 100), [5]);
 }
 
 #[test]
 fn a_job_waits_for_its_pause_and_is_given_up_in_the_end() {
     let mut table = table(&[job(1, "x")]);
     assert_eq!(due(&mut table, 10), [1]);
+    table.ended(0, None, Millis(20));
     settle(&mut table, 1, 20, Fate::Failed { tries: 1, reason: "500".into(), next: Millis(1020) });
     let turn = table.turn(Millis(20), Seq(1));
     assert_eq!((turn.due.len(), turn.next), (0, Some(Millis(1020))));
     assert_eq!(due(&mut table, 1020), [1]);
+    table.ended(0, None, Millis(1030));
     settle(&mut table, 1, 1030, Fate::Dead { tries: 2, reason: "500".into() });
     let counts = table.counts(Millis(0));
     assert_eq!((counts.pending, counts.running, counts.dead), (0, 0, 1));
@@ -125,9 +163,10 @@ fn lists_page_in_both_directions() {
     }
     assert_eq!(seqs(table.list(true, None, 2)), [3, 2]);
     assert_eq!(seqs(table.list(true, Some((Seq(2), 0)), 9)), [1]);
-    assert_eq!(table.of_profiles(&[ProfileId(0)]).len(), 1);
-    assert_eq!(table.outdated(Millis(0), 2, 9), [job_id(1, 0)], "the oldest beyond the number");
-    assert_eq!(table.outdated(Millis(10), 9, 2).len(), 2);
+    let seqs = |ids: Vec<u128>| ids.iter().map(|id| table.held(*id).expect("held").key.0.0).collect::<Vec<_>>();
+    assert_eq!(seqs(table.outdated(Millis(0), Millis(0), 2, 9)), [1], "the oldest beyond the number");
+    assert_eq!(seqs(table.outdated(Millis(10), Millis(0), 9, 2)), [1, 2]);
+    assert_eq!(seqs(table.outdated(Millis(0), Millis(5), 9, 9)), [4, 1, 2, 3], "waiting or not: history begins with 5");
 }
 
 /// One step of a random history.
@@ -135,6 +174,7 @@ fn lists_page_in_both_directions() {
 enum Step {
     Enqueue(u8),
     Settle(usize, u8),
+    Erase(usize),
     /// Writes so many changes, ahead of a seal or for it.
     Write(usize),
     Seal,
@@ -145,6 +185,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0..3_u8).prop_map(Step::Enqueue),
         6 => (any::<usize>(), 0..5_u8).prop_map(|(which, fate)| Step::Settle(which, fate)),
+        1 => any::<usize>().prop_map(Step::Erase),
         3 => (1..4_usize).prop_map(Step::Write),
         1 => Just(Step::Seal),
         1 => (0..2000_usize).prop_map(Step::Evict),
@@ -156,12 +197,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 enum Record {
     Job(Arc<Job>),
     Fate(JobRecord),
+    Erased(Seq),
 }
 
 fn apply(table: &mut Table, record: &Record) {
     match record {
         Record::Job(job) => table.enqueue(job.clone()),
         Record::Fate(record) => table.settle(record),
+        Record::Erased(entry) => drop(table.erase(*entry)),
     }
 }
 
@@ -241,6 +284,11 @@ proptest! {
                     let record = JobRecord { job: id, at, fate };
                     journal.push(Record::Fate(record.clone()));
                     table.settle(&record);
+                }
+                Step::Erase(which) => {
+                    let record = Record::Erased(Seq((which % (journal.len() + 1)) as u64));
+                    apply(&mut table, &record);
+                    journal.push(record);
                 }
                 Step::Write(max) => {
                     let changed = table.collect(max);

@@ -1,7 +1,7 @@
 //! Counting webhooks and jobs.
 
 use crate::hooks::{Fault, Reply};
-use crate::outbox::Counts;
+use crate::outbox::{Counts, Stage};
 use lodestone_state::ids::Millis;
 use metrics::{Counter, Gauge, Histogram};
 use std::sync::OnceLock;
@@ -29,6 +29,7 @@ struct Handles {
     done: [Counter; 2],
     given_up: [Vec<(&'static str, Counter)>; 2],
     let_go: Counter,
+    erased: [Counter; 3],
     delay: Histogram,
     pending: Gauge,
     running: Gauge,
@@ -58,6 +59,7 @@ fn handles() -> &'static Handles {
                 reasons.map(|reason| (reason, counter(reason))).collect()
             }),
             let_go: metrics::counter!("lodestone_outbox_let_go_total"),
+            erased: Stage::ALL.map(|stage| metrics::counter!("lodestone_outbox_erased_total", "state" => stage.word())),
             delay: metrics::histogram!("lodestone_outbox_delay_seconds"),
             pending: metrics::gauge!("lodestone_outbox_pending"),
             running: metrics::gauge!("lodestone_outbox_running"),
@@ -111,9 +113,14 @@ pub fn job_dead(kind: JobKind, reason: &str) {
     }
 }
 
-/// A given up job was deleted.
+/// A job was deleted because it was kept for long enough.
 pub fn job_let_go() {
     handles().let_go.increment(1);
+}
+
+/// A job went with the entry that it came from.
+pub fn job_erased(stage: Stage) {
+    handles().erased[stage as usize].increment(1);
 }
 
 /// A queued webhook succeeded this long after its reaction arrived.
