@@ -10,7 +10,7 @@ use lodestone_state::action::State;
 use lodestone_state::action::push::{ActionRef, Actions, Candidates, Cause, Input, PushOp, World};
 use lodestone_state::event::Reaction;
 use lodestone_state::ids::{ActionSlot, BudgetSlot, ChannelSlot, Millis, ProfileId};
-use lodestone_state::machine::{Changes, ProfileFacts, ProfilePerson};
+use lodestone_state::machine::{Changes, ProfileFacts, ProfilePerson, governed, touched};
 use lodestone_state::plan::Plan;
 use lodestone_state::profile::Profile;
 use lodestone_state::store::Shared;
@@ -46,36 +46,6 @@ fn cause(changes: &Changes) -> Cause {
     } else {
         Cause::Time
     }
-}
-
-/// The actions that a change can touch; `None` for all of them.
-fn touched(plan: &Plan, changes: &Changes) -> Option<SmallVec<[ActionSlot; 8]>> {
-    if changes.identity || changes.refolded {
-        return None;
-    }
-    let mut actions: SmallVec<[ActionSlot; 8]> = SmallVec::new();
-    if let Some(event) = changes.event.and_then(|slot| plan.event_plan(slot)) {
-        actions.extend(event.actions.iter().copied());
-    }
-    for slot in &changes.traits {
-        actions.extend(plan.trait_plan(*slot).into_iter().flat_map(|t| t.actions.iter().copied()));
-    }
-    for path in &changes.custom {
-        actions.extend(plan.custom_touch(*path).actions.iter().copied());
-    }
-    for change in &changes.members {
-        actions.extend(plan.audience_plan(change.audience).into_iter().flat_map(|a| a.actions.iter().copied()));
-    }
-    actions.extend(changes.reacted);
-    actions.extend(governed(plan, &changes.budgets));
-    actions.sort_unstable();
-    actions.dedup();
-    Some(actions)
-}
-
-/// The actions that budgets govern.
-fn governed<'a>(plan: &'a Plan, budgets: &'a [BudgetSlot]) -> impl Iterator<Item = ActionSlot> + 'a {
-    budgets.iter().filter_map(|slot| plan.budget_plan(*slot)).flat_map(|budget| budget.actions.iter().copied())
 }
 
 /// What evaluations leave behind.

@@ -35,6 +35,7 @@ mod preview;
 pub mod reactions;
 mod read;
 mod refresh;
+pub mod replay;
 mod retention;
 mod rules;
 mod scan;

@@ -13,6 +13,7 @@
 //! - [`traits`], [`audience`], [`action`]: one accumulator, condition or cap a file.
 //! - [`rule`], [`goal`], [`experiment`]: what follows from a metric, what is credited, what is tried.
 //! - [`explain`]: why something is as it is for one person, and what would make it otherwise.
+//! - [`replay`]: decisions taken again over a log, hashed and held against what was logged.
 //! - [`profile`], [`slots`], [`store`]: state per profile, and all of them.
 //! - [`rollup`]: how often people reacted, and how many people, per quarter of an hour.
 //! - [`job`]: what is to be done elsewhere because of an entry.
@@ -40,6 +41,7 @@ pub mod machine;
 pub mod paths;
 pub mod plan;
 pub mod profile;
+pub mod replay;
 pub mod rollup;
 pub mod rule;
 pub mod schema;

@@ -86,12 +86,30 @@ impl Site {
 
     /// The server goes without a checkpoint and comes back: what is not in the store comes from the journal.
     pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.open().await;
+    }
+
+    /// Another server on a copy of the folder as it is now. This one is started again on its own.
+    pub(crate) async fn twin(&mut self) -> Self {
+        self.stop().await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let from = self.folder.path().join(".");
+        let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(folder.path()).status();
+        assert!(copied.expect("cp runs").success());
+        let (clock, config, client) = (self.clock.clone(), self.config.clone(), self.client.clone());
+        let mut twin = Self { folder, clock, config, client, running: None };
+        twin.open().await;
+        self.open().await;
+        twin
+    }
+
+    async fn stop(&mut self) {
         let Running { engine, stop, serving, .. } = self.running.take().expect("it runs");
         stop.cancel();
         serving.await.expect("it served");
         engine.stop_background();
         tokio::task::spawn_blocking(move || drop(engine)).await.expect("it is dropped");
-        self.open().await;
     }
 
     pub(crate) fn engine(&self) -> Arc<Engine> {

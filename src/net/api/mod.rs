@@ -19,6 +19,7 @@ mod outbox;
 mod preview;
 mod profiles;
 mod reactions;
+mod whatif;
 
 pub(super) use profiles::shop_routes;
 
@@ -55,6 +56,7 @@ pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
         .merge(outbox::routes())
         .merge(preview::routes())
         .merge(profiles::routes())
+        .merge(whatif::routes())
         .route("/api/v1/invalid-events", get(invalid_events))
         .route("/api/v1/status", get(status))
         .route("/api/v1/catalog", post(move |state, headers, body| catalog(state, headers, body, catalog_bytes_max)))

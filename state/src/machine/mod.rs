@@ -5,6 +5,7 @@
 //! it, makes the machine fold the log again into a scratch profile and take the answer from there. One
 //! code path therefore serves live events, late events, merges, backfill and replay.
 
+mod arrivals;
 mod custom;
 mod erase;
 mod feed;
@@ -15,9 +16,11 @@ mod person;
 mod review;
 mod rules;
 mod split;
+mod touched;
 mod trials;
 mod watch;
 
+pub use arrivals::arrivals;
 pub use custom::union;
 pub use erase::outdated;
 pub use log::{absorb, fold, forget, rebuild};
@@ -25,6 +28,7 @@ pub use moves::moves;
 pub use person::{ProfilePerson, spendings};
 pub use rules::{all_due, due, metric};
 pub use split::{Merge, merges, part, undo};
+pub use touched::{governed, touched};
 pub use trials::arm;
 pub use watch::{Watch, fold_watched};
 
