@@ -4,8 +4,9 @@
 #![allow(dead_code, reason = "shared by several test binaries")]
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use lodestone::config::Config;
@@ -70,13 +71,28 @@ pub(crate) fn catalog() -> Value {
     })
 }
 
-/// A running server. Its folder goes away with it.
+/// The default configuration, with what `adjust` changes.
+pub(crate) fn config(adjust: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
+    adjust(&mut config);
+    config
+}
+
+/// A client for HTTP. It keeps no connections, so that nothing holds the engine of a server that has stopped.
+pub(crate) fn http_client() -> reqwest::Client {
+    // TLS is not used; the client wants a provider all the same, and another test may have installed it.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy().build().expect("a client")
+}
+
+/// A running server, which ends when it is dropped.
 pub(crate) struct Server {
     pub(crate) engine: Arc<Engine>,
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
-    _dir: TempDir,
+    /// Goes away with the server, where it is the server's own.
+    pub(crate) folder: Option<TempDir>,
 }
 
 impl Server {
@@ -87,7 +103,7 @@ impl Server {
 
     /// With a configuration that `adjust` changed.
     pub(crate) async fn configured(adjust: impl FnOnce(&mut Config)) -> Self {
-        let checkpoints = Config::layered(None, std::iter::empty()).expect("the defaults are valid").storage.checkpoint_interval;
+        let checkpoints = config(|_| ()).storage.checkpoint_interval;
         let server = Self::with(Arc::new(SystemClock::default()), &catalog(), adjust).await;
         engine::spawn_background(&server.engine, checkpoints);
         server
@@ -95,17 +111,45 @@ impl Server {
 
     /// With a clock and definitions of its own, and without background threads: nothing happens by itself.
     pub(crate) async fn with(clock: Arc<dyn Clock>, catalog: &Value, adjust: impl FnOnce(&mut Config)) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
-        adjust(&mut config);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut server = Self::on(folder.path(), clock, &config(adjust)).await;
+        server.engine.apply_catalog(&catalog.to_string()).unwrap_or_else(|issues| panic!("{issues:#?}"));
+        server.folder = Some(folder);
+        server
+    }
+
+    /// On a folder of somebody's, as it is. The engine before may still be letting go of it: its threads end one by one.
+    pub(crate) async fn on(folder: &Path, clock: Arc<dyn Clock>, config: &Config) -> Self {
         lodestone::telemetry::metrics::install();
-        let engine = Engine::open(dir.path(), config.engine_options(), clock, &|_| ()).expect("a fresh folder opens");
-        engine.apply_catalog(&catalog.to_string()).unwrap_or_else(|issues| panic!("{issues:#?}"));
+        let (folder, options) = (folder.to_owned(), config.engine_options());
+        let opened = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            loop {
+                match Engine::open(&folder, options.clone(), clock.clone(), &|_| ()) {
+                    Err(error) if error.to_string().contains("lock hold") && began.elapsed() < 2 * PATIENCE => {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    opened => break opened,
+                }
+            }
+        });
+        let engine = opened.await.expect("it runs").expect("the folder opens");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(net::serve(engine.clone(), listener, config.server, shutdown.clone()));
-        Self { engine, address, shutdown, serving, _dir: dir }
+        let serving = tokio::spawn(net::serve(engine.clone(), listener, config.server.clone(), shutdown.clone()));
+        Self { engine, address, shutdown, serving, folder: None }
+    }
+
+    /// Stops in order, without a checkpoint: nobody is served and nothing goes on by itself.
+    pub(crate) async fn stop(&mut self) {
+        self.shutdown.cancel();
+        (&mut self.serving).await.expect("it served");
+        self.engine.stop_background();
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     /// A socket before its hello.

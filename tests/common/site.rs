@@ -3,20 +3,16 @@
 #![allow(dead_code, reason = "shared by several test binaries")]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::common::{ADMIN, TA, TS};
+use crate::common::{self, ADMIN, Server, TA, TS, http_client};
 use lodestone::config::Config;
 use lodestone::engine::Engine;
-use lodestone::net;
 use lodestone::runtime::clock::ManualClock;
 use lodestone_state::ids::Millis;
 use lodestone_state::time::parse_rfc3339;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 /// `03-01T10:00` of 2024, UTC; seconds and more may follow.
 pub(crate) fn at(time: &str) -> String {
@@ -32,15 +28,8 @@ pub(crate) struct Site {
     folder: tempfile::TempDir,
     clock: Arc<ManualClock>,
     config: Config,
-    client: Client,
-    running: Option<Running>,
-}
-
-struct Running {
-    engine: Arc<Engine>,
-    url: String,
-    stop: CancellationToken,
-    serving: JoinHandle<()>,
+    pub(crate) client: Client,
+    running: Option<Server>,
 }
 
 impl Site {
@@ -49,45 +38,28 @@ impl Site {
     }
 
     pub(crate) async fn configured(now: &str, catalog: &Value, adjust: impl FnOnce(&mut Config)) -> Self {
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        // Connections are not kept, so that nothing holds the engine of a server that has stopped.
-        let client = Client::builder().pool_max_idle_per_host(0).build().expect("a client");
-        lodestone::telemetry::metrics::install();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
-        adjust(&mut config);
-        let mut site = Self { folder, clock: Arc::new(ManualClock::at(millis(now))), config, client, running: None };
+        let (clock, config) = (Arc::new(ManualClock::at(millis(now))), common::config(adjust));
+        let mut site = Self { folder, clock, config, client: http_client(), running: None };
         site.open().await;
         site.apply(catalog).await;
         site
     }
 
     async fn open(&mut self) {
-        let (folder, options, clock) = (self.folder.path().to_owned(), self.config.engine_options(), self.clock.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            let patience = Instant::now() + Duration::from_secs(10);
-            loop {
-                match Engine::open(&folder, options.clone(), clock.clone(), &|_| ()) {
-                    // The engine before this one is being dropped by a thread that still had it.
-                    Err(error) if error.to_string().contains("lock hold") && Instant::now() < patience => {
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
-                    opened => break opened,
-                }
-            }
-        });
-        let engine = opened.await.expect("it runs").expect("the folder opens");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("a bound port"));
-        let stop = CancellationToken::new();
-        let serving = tokio::spawn(net::serve(engine.clone(), listener, self.config.server.clone(), stop.clone()));
-        self.running = Some(Running { engine, url, stop, serving });
+        self.running = Some(Server::on(self.folder.path(), self.clock.clone(), &self.config).await);
     }
 
     /// The server goes without a checkpoint and comes back: what is not in the store comes from the journal.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
         self.open().await;
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        let mut server = self.running.take().expect("it runs");
+        server.stop().await;
+        tokio::task::spawn_blocking(move || drop(server)).await.expect("it is dropped");
     }
 
     /// Another server on a copy of the folder as it is now. This one is started again on its own.
@@ -104,16 +76,12 @@ impl Site {
         twin
     }
 
-    async fn stop(&mut self) {
-        let Running { engine, stop, serving, .. } = self.running.take().expect("it runs");
-        stop.cancel();
-        serving.await.expect("it served");
-        engine.stop_background();
-        tokio::task::spawn_blocking(move || drop(engine)).await.expect("it is dropped");
+    fn server(&self) -> &Server {
+        self.running.as_ref().expect("it runs")
     }
 
     pub(crate) fn engine(&self) -> Arc<Engine> {
-        self.running.as_ref().expect("it runs").engine.clone()
+        self.server().engine.clone()
     }
 
     /// Applies a document, whose problems come back as `pointer code`.
@@ -137,8 +105,8 @@ impl Site {
         self.clock.set(millis(now));
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.running.as_ref().expect("it runs").url)
+    pub(crate) fn url(&self, path: &str) -> String {
+        self.server().url(path)
     }
 
     /// Address of the server, for a socket.
@@ -245,14 +213,5 @@ impl Site {
     pub(crate) async fn profile(&self, user: &str) -> Value {
         let found = self.read(&format!("profiles?userId={user}")).await;
         found["data"][0].clone()
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        if let Some(running) = &self.running {
-            running.stop.cancel();
-            running.engine.stop_background();
-        }
     }
 }

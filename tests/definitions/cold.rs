@@ -242,7 +242,7 @@ async fn live_equals_cold(seed: u64) {
         inputs.push(input);
     }
     live.settled().await;
-    let mut document = live.engine.plan().catalog.to_document().to_json();
+    let mut document = live.server.engine.plan().catalog.to_document().to_json();
     document["tokens"] = catalog()["tokens"].clone();
     let cold = Api::with(&document).await;
     for input in &inputs {

@@ -15,7 +15,7 @@ const CROWD: usize = 4000;
 
 async fn crowded() -> Api {
     let api = Api::start().await;
-    let engine = api.engine.clone();
+    let engine = api.server.engine.clone();
     tokio::task::spawn_blocking(move || crowd(&engine, CROWD, 8)).await.expect("a crowd");
     api
 }
@@ -133,7 +133,7 @@ async fn t33_a_removed_trait_is_gone() {
 }
 
 async fn socket(api: &Api, user: &str) -> Client {
-    let request = format!("ws://{}/v1/ws", api.address).into_client_request().expect("a URL");
+    let request = format!("ws://{}/v1/ws", api.server.address).into_client_request().expect("a URL");
     let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("the server lets sockets in");
     let mut client = Client { socket, selected: None };
     client.greet(json!({"token": TA, "anonymousId": user})).await;
@@ -209,7 +209,7 @@ async fn t57_what_was_removed_by_force_is_absent() {
     third["targeting"]["audiences"] = json!(["fans"]);
     api.put("/api/v1/actions/Third", &third).await.expect(200);
     let due = async || -> Vec<String> {
-        let url = format!("http://{}/v1/actions", api.address);
+        let url = api.server.url("/v1/actions");
         let answer = api.client.post(url).bearer_auth(TA).body(json!({"userId": "ada"}).to_string()).send().await.unwrap();
         let due: Vec<Value> = answer.json().await.unwrap();
         due.iter().map(|action| action["properties"]["title"].as_str().unwrap().to_owned()).collect()
@@ -282,13 +282,13 @@ async fn changes_in_a_row_are_built_together() {
     let status = api.get("/api/v1/status").await.expect(200).body;
     assert_eq!((&status["building"], &status["backfill"]["profilesPerSecond"]), (&json!([]), &Value::Null), "{status}");
     // What no state of a profile depends on builds nothing.
-    let version = api.engine.plan().version;
+    let version = api.server.engine.plan().version;
     let mut label = counting("seen0", "Page Viewed");
     label["name"] = "A better name".into();
     assert_eq!(api.put("/api/v1/computed-traits/seen0", &label).await.expect(200).body["state"]["name"], "live");
     let text = json!({"name": "Quiet", "description": "", "structure": []});
     api.post("/api/v1/events", &text).await.expect(201);
-    assert_eq!(api.engine.plan().version, version + 2);
+    assert_eq!(api.server.engine.plan().version, version + 2);
     assert_eq!(api.get("/api/v1/status").await.body["backfill"]["of"], 0);
 }
 
@@ -298,11 +298,11 @@ async fn a_restart_resumes_the_sweep() {
     let api = crowded().await;
     api.settled().await;
     let made = api.post("/api/v1/computed-traits", &counting("seen", "Page Viewed")).await.expect(201);
-    api.engine.stop_background();
+    api.server.engine.stop_background();
     assert_eq!(made.body["state"]["name"], "building");
     let folder = api.stop().await;
     let api = Api::open(folder.path()).await;
-    let status = api.engine.status_json();
+    let status = api.server.engine.status_json();
     assert_eq!((&status["backfill"]["resumed"], &status["backfill"]["building"]), (&json!(true), &json!(1)), "{status}");
     let building = &status["building"][0];
     assert_eq!((&building["type"], &building["name"]), (&json!("computed-trait"), &json!("seen")), "{status}");
@@ -315,16 +315,16 @@ async fn a_restart_resumes_the_sweep() {
     }
     let again = api.call(Method::POST, "/api/v1/computed-traits/seen/refresh", &[], None).await.expect(200).body;
     assert_eq!((again["profiles"].as_u64(), again["drift"].as_u64()), (Some(CROWD as u64), Some(0)));
-    api.engine.stop_background();
+    api.server.engine.stop_background();
     let folder = {
-        let engine = api.engine.clone();
+        let engine = api.server.engine.clone();
         drop(api);
         tokio::task::spawn_blocking(move || engine.close()).await.expect("closes").expect("closes");
         folder
     };
     // Once it is done there is nothing to take up.
     let api = Api::open(folder.path()).await;
-    let status = api.engine.status_json();
+    let status = api.server.engine.status_json();
     assert_eq!((&status["backfill"]["resumed"], &status["building"]), (&json!(false), &json!([])), "{status}");
 }
 

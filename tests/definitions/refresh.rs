@@ -10,7 +10,7 @@ use crate::rig::{Api, at_least, crowd, viewed};
 #[tokio::test(flavor = "multi_thread")]
 async fn t58_a_refresh_finds_no_drift() {
     let api = Api::start().await;
-    let engine = api.engine.clone();
+    let engine = api.server.engine.clone();
     tokio::task::spawn_blocking(move || crowd(&engine, 300, 5)).await.expect("a crowd");
     let body = json!({"name": "Funnel", "includeAnonymous": true, "events": [
         {"id": "Page Viewed", "internalId": "00000000-0000-4000-8000-000000000001", "exclude": false, "operator": "more_or_exactly", "count": 1},

@@ -1,24 +1,18 @@
 //! A server and a client of its admin API.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lodestone::config::Config;
 use lodestone::engine::api::{Caller, Stored, TrackInput};
 use lodestone::engine::{self, Engine};
-use lodestone::net;
 use lodestone::runtime::clock::SystemClock;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-use crate::common::{ADMIN, TS};
+use crate::common::{ADMIN, Server, TS, config, http_client};
 
 /// What a call gave.
 #[derive(Debug)]
@@ -62,29 +56,11 @@ impl Answer {
     }
 }
 
-/// A running server in a folder that outlives it.
+/// A running server, and a client.
 pub(crate) struct Api {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) address: SocketAddr,
+    pub(crate) server: Server,
     pub(crate) client: Client,
-    shutdown: CancellationToken,
-    serving: Option<JoinHandle<()>>,
     background: Vec<std::thread::JoinHandle<()>>,
-    folder: Option<TempDir>,
-}
-
-/// Opens a folder whose last owner may still be letting go of it: its threads end one by one.
-fn reopened(folder: &Path, config: &Config) -> Arc<Engine> {
-    let began = std::time::Instant::now();
-    loop {
-        match Engine::open(folder, config.engine_options(), Arc::new(SystemClock::default()), &|_| ()) {
-            Ok(engine) => return engine,
-            Err(error) if error.to_string().contains("lock hold") && began.elapsed().as_secs() < 20 => {
-                std::thread::sleep(std::time::Duration::from_millis(50));
-            }
-            Err(error) => panic!("it opens: {error}"),
-        }
-    }
 }
 
 impl Api {
@@ -95,37 +71,27 @@ impl Api {
 
     /// On a fresh folder, with these definitions.
     pub(crate) async fn with(catalog: &Value) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut api = Self::open(folder.path()).await;
-        api.engine.apply_catalog(&catalog.to_string()).unwrap_or_else(|issues| panic!("{issues:#?}"));
-        api.folder = Some(folder);
-        api
+        let server = Server::with(Arc::new(SystemClock::default()), catalog, |_| ()).await;
+        Self::of(server)
     }
 
     /// On a folder that is there.
     pub(crate) async fn open(folder: &Path) -> Self {
-        // TLS is not used; the client wants a provider all the same.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        lodestone::telemetry::metrics::install();
-        let config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
-        let engine = reopened(folder, &config);
-        let background = engine::spawn_background(&engine, config.storage.checkpoint_interval);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("a bound port");
-        let shutdown = CancellationToken::new();
-        let serving = Some(tokio::spawn(net::serve(engine.clone(), listener, config.server, shutdown.clone())));
-        Self { engine, address, client: Client::new(), shutdown, serving, background, folder: None }
+        Self::of(Server::on(folder, Arc::new(SystemClock::default()), &config(|_| ())).await)
     }
 
-    /// Stops in order and gives the folder back.
+    fn of(server: Server) -> Self {
+        let background = engine::spawn_background(&server.engine, config(|_| ()).storage.checkpoint_interval);
+        Self { server, client: http_client(), background }
+    }
+
+    /// Stops in order, with a checkpoint, and gives the folder back.
     pub(crate) async fn stop(mut self) -> TempDir {
-        let folder = self.folder.take().expect("a folder of its own");
-        self.shutdown.cancel();
-        self.serving.take().expect("serving").await.expect("stops");
-        self.engine.stop_background();
-        let (engine, background) = (self.engine.clone(), std::mem::take(&mut self.background));
+        let folder = self.server.folder.take().expect("a folder of its own");
+        self.server.stop().await;
+        let engine = self.server.engine.clone();
         tokio::task::spawn_blocking(move || {
-            background.into_iter().for_each(|thread| thread.join().expect("a thread ends"));
+            self.background.into_iter().for_each(|thread| thread.join().expect("a thread ends"));
             engine.close().expect("closes");
         })
         .await
@@ -134,7 +100,7 @@ impl Api {
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<String>) -> Answer {
-        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
+        let mut request = self.client.request(method, self.server.url(path));
         if !headers.iter().any(|(name, _)| *name == "authorization") {
             request = request.bearer_auth(ADMIN);
         }
@@ -175,7 +141,7 @@ impl Api {
     }
 
     pub(crate) async fn ingest_with(&self, token: &str, path: &str, body: Value) {
-        let url = format!("http://{}/v1/{path}", self.address);
+        let url = self.server.url(&format!("/v1/{path}"));
         let answer = self.client.post(url).bearer_auth(token).body(body.to_string()).send().await.expect("an answer");
         let code = answer.headers().get("x-lodestone-error").cloned();
         assert_eq!(answer.status().as_u16(), 204, "{body}: {code:?}");
@@ -210,13 +176,6 @@ impl Api {
             assert!(began.elapsed() < Duration::from_secs(60), "still building");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-        self.engine.stop_background();
     }
 }
 

@@ -10,7 +10,7 @@ use crate::rig::{Api, at_least, counting, viewed};
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_wrong_is_told_with_its_place() {
     let api = Api::start().await;
-    let version = api.engine.plan().version;
+    let version = api.server.engine.plan().version;
     let computed = json!({"name": "", "key": "k", "type": "count", "eventId": "Nowhere", "colour": 1,
         "conditions": [], "properties": {}});
     let answer = api.post("/api/v1/computed-traits", &computed).await;
@@ -52,7 +52,7 @@ async fn everything_wrong_is_told_with_its_place() {
     let wrong_list = api.post("/api/v1/audiences", &json!({"name": "A", "events": 1, "traits": []})).await;
     assert_eq!(wrong_list.problem(), (422, "definition_invalid"));
     assert!(wrong_list.errors().contains("/events "), "{}", wrong_list.body);
-    assert_eq!(api.engine.plan().version, version, "something was changed");
+    assert_eq!(api.server.engine.plan().version, version, "something was changed");
 }
 
 /// P-6, and what else is for ever.
@@ -175,7 +175,7 @@ async fn t73_p21_a_copy_begins_at_zero() {
     let user = json!({"userId": "a1", "event": "Page Viewed", "properties": {"page": "/"}});
     api.ingest_with(TA, "track", user).await;
     let due = async || -> Vec<String> {
-        let url = format!("http://{}/v1/actions", api.address);
+        let url = api.server.url("/v1/actions");
         let body = json!({"userId": "a1", "tags": ["top"]}).to_string();
         let answer = api.client.post(url).bearer_auth(TA).body(body).send().await.unwrap();
         let due: Vec<Value> = answer.json().await.unwrap();
@@ -183,7 +183,7 @@ async fn t73_p21_a_copy_begins_at_zero() {
     };
     assert_eq!(due().await, [hello.id()]);
     let show = json!({"userId": "a1", "actionId": hello.id(), "event": "show"}).to_string();
-    let url = format!("http://{}/v1/actions/act", api.address);
+    let url = api.server.url("/v1/actions/act");
     assert!(api.client.post(url).bearer_auth(TA).body(show).send().await.unwrap().status().is_success());
     assert_eq!(due().await, [""; 0], "both caps are reached");
 
