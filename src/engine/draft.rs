@@ -53,6 +53,19 @@ impl Engine {
     }
 }
 
+impl Unanswered {
+    /// With the places of a body that stands at `place` of what was sent.
+    pub(super) fn below(self, place: &str) -> Self {
+        match self {
+            Self::Invalid(mut issues) => {
+                issues.iter_mut().for_each(|issue| issue.pointer.insert_str(0, place));
+                Self::Invalid(issues)
+            }
+            other => other,
+        }
+    }
+}
+
 /// The slot of the definition in force that a body names as itself.
 fn named(catalog: &Catalog, kind: Kind, body: &Value) -> Option<usize> {
     let text = |field: &str| body.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());

@@ -1,5 +1,7 @@
 //! Who would belong to an audience that nobody has saved: everybody is looked at, and nothing is touched.
 
+pub mod computed;
+
 use super::Engine;
 use super::draft::Drafted;
 use super::explain::Unanswered;
@@ -139,9 +141,7 @@ impl Question {
         let drafted = taken.under(&self.plan, now);
         let since = drafted.member_since(self.slot)?;
         let why = (!hurried).then(|| {
-            let audiences: Vec<_> = self.needs.audiences.iter().copied().collect();
-            let traits: Vec<_> = self.needs.traits.iter().copied().collect();
-            let evidence = Evidence::gather(&self.plan, drafted.core.id, &taken.entries, now, &audiences, &traits);
+            let evidence = Evidence::gather_for(&self.plan, drafted.core.id, &taken.entries, now, &self.needs);
             audience_clauses(&Case::new(&self.plan, &drafted, &taken.entries, now, &evidence), self.slot)
         });
         taken.bring_to(&self.base, now);

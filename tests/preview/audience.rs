@@ -46,6 +46,40 @@ async fn a_preview_is_what_saving_then_gives() {
     assert!(telling >= 10, "most of them divide the town: {sizes:?}");
 }
 
+/// Conditions that are live in different audiences, put together, are told without anybody's log: the same people as
+/// those who are in all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_live_is_put_together() {
+    let site = start(&json!({})).await;
+    live(&site, PEOPLE, 0..4320).await;
+    let all = audiences();
+    let of = |name: &str| all.iter().find(|(key, _)| *key == name).expect("it is there").1.clone();
+    let mut members = Vec::new();
+    for key in ["lately", "often", "older", "funnel"] {
+        save(&site, key, &of(key)).await;
+        let list = site.read(&format!("audiences/{key}/members?limit=1000")).await;
+        members.push(pairs(&list["data"], "id").into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+    }
+    for parts in [&["lately", "often"][..], &["often", "older"], &["funnel", "older"], &["lately", "often", "older"]] {
+        let mut draft = of(parts[0]);
+        for part in &parts[1..] {
+            for field in ["events", "traits"] {
+                let more = of(part)[field].as_array().expect("a list").clone();
+                draft[field].as_array_mut().expect("a list").extend(more);
+            }
+        }
+        let told = posted(&site, "audiences/preview", &draft).await;
+        let lists = ["lately", "often", "older", "funnel"].iter().zip(&members).filter(|(key, _)| parts.contains(key));
+        let mut both = members.concat();
+        both.sort_unstable();
+        both.dedup();
+        lists.for_each(|(_, list)| both.retain(|id| list.contains(id)));
+        let ids: Vec<String> = pairs(&told["sample"], "id").into_iter().map(|(id, _)| id).collect();
+        assert_eq!((ids, &told["count"]), (both.clone(), &json!(both.len())), "{parts:?}");
+        assert!(!both.is_empty(), "{parts:?}");
+    }
+}
+
 /// T-58: the member of the funnel of T-45, with traits and the events that are why; nothing is different afterwards,
 /// in memory, in the journal or on the disk.
 #[tokio::test(flavor = "multi_thread")]

@@ -7,4 +7,6 @@ mod common;
 mod site;
 
 mod audience;
+mod computed;
+mod dry_run;
 mod town;

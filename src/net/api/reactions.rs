@@ -82,7 +82,7 @@ fn read(wanted: Wanted, zone: &Zone) -> Result<ReactionQuery, Problem> {
 }
 
 /// An instant, or a local day: as an end the whole day belongs to the range.
-fn instant(text: &str, zone: &Zone, end: bool) -> Result<Millis, Problem> {
+pub(super) fn instant(text: &str, zone: &Zone, end: bool) -> Result<Millis, Problem> {
     use lodestone_state::time::DateTimeLit::{Day, Instant};
     match parse_instant(text, zone) {
         Some(Instant(at)) => Ok(at),

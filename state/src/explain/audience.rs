@@ -43,7 +43,7 @@ pub fn explain_audience(case: &Case<'_>, slot: AudienceSlot) -> Option<AudienceT
         "memberSince": since.map_or(Json::Null, instant_json),
         "until": flip.by_itself().map_or(Json::Null, instant_json),
         "approximate": audience.def.approx(state),
-        "clauses": Clauses { case, slot, def: &audience.def, state }.all(),
+        "clauses": audience_clauses(case, slot),
         "flip": flip.to_json(case.plan, case.now, if member { "leave" } else { "enter" }),
     });
     Some(AudienceTold { member, flip, json })

@@ -1,5 +1,6 @@
 //! One pass over a profile's log: which events count for what, and which nearly did.
 
+use super::needs::Needs;
 use crate::audience::{AudienceDef, Noted};
 use crate::event::{Entry, EntryKind, Occurrence};
 use crate::expr::{Explained, Expr};
@@ -110,6 +111,16 @@ impl Evidence {
         }
         machine::fold_watched(plan, id, entries, now, &mut reader);
         reader.evidence
+    }
+}
+
+impl Evidence {
+    /// As [`Evidence::gather`], for everything in `needs`.
+    #[must_use]
+    pub fn gather_for(plan: &Plan, id: ProfileId, entries: &[Entry], now: Millis, needs: &Needs) -> Self {
+        let audiences: Vec<AudienceSlot> = needs.audiences.iter().copied().collect();
+        let traits: Vec<TraitSlot> = needs.traits.iter().copied().collect();
+        Self::gather(plan, id, entries, now, &audiences, &traits)
     }
 }
 
