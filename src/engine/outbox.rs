@@ -23,16 +23,16 @@ impl Engine {
     /// Starts the outbox on the runtime of the caller; without one nothing is called, and jobs wait.
     pub(super) fn start_outbox(self: &Arc<Self>) {
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(self.clone().run_outbox())),
+            Ok(runtime) => {
+                runtime.spawn(self.clone().run_outbox());
+                runtime.spawn(self.clone().run_house());
+            }
             Err(_) => tracing::warn!("no runtime to call webhooks on: they wait in the outbox"),
         }
     }
 
     async fn run_outbox(self: Arc<Self>) {
         let mut durable = self.durable();
-        let mut rounds = 0_u32;
-        let mut house = tokio::time::interval(NAP);
-        house.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !self.stopping.load(Ordering::Relaxed) {
             let now = self.clock.now();
             let position = *durable.borrow_and_update();
@@ -49,14 +49,19 @@ impl Engine {
                     }
                 }
                 () = tokio::time::sleep(until.min(NAP)) => {}
-                _ = house.tick() => {
-                    rounds += 1;
-                    let engine = self.clone();
-                    let scan = rounds.is_multiple_of(SCAN_EVERY);
-                    // It may write to the disk.
-                    let _ = tokio::task::spawn_blocking(move || engine.keep_outbox(scan)).await;
-                }
             }
+        }
+    }
+
+    /// Housekeeping beside the calls, which do not wait for it: it may write to the disk.
+    async fn run_house(self: Arc<Self>) {
+        let mut rounds = 0_u32;
+        while !self.stopping.load(Ordering::Relaxed) {
+            let engine = self.clone();
+            let scan = rounds.is_multiple_of(SCAN_EVERY);
+            let _ = tokio::task::spawn_blocking(move || engine.keep_outbox(scan)).await;
+            rounds += 1;
+            tokio::time::sleep(NAP).await;
         }
     }
 

@@ -18,7 +18,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that nobody has used for so long is closed.
 const IDLE: Duration = Duration::from_secs(30);
-const IDLE_PER_HOST: usize = 8;
+/// As many as there may be calls of acts: a connection that was made for one is there for the next.
+const IDLE_PER_HOST: usize = 64;
 const AGENT: &str = concat!("Lodestone/", env!("CARGO_PKG_VERSION"));
 
 /// One request.

@@ -67,10 +67,14 @@ impl Endpoint {
             (self.failures, self.closed_until) = (0, Millis::MIN);
             return;
         }
-        self.failures = self.failures.saturating_add(1);
-        if self.failures >= OPEN_AFTER {
-            let doubled = PAUSE_MS << (self.failures - OPEN_AFTER).min(16);
-            self.closed_until = self.closed_until.max(now.plus(doubled.min(PAUSE_MAX_MS)));
+        // What fails while it is left alone began before, and says nothing new: calls that fail together
+        // make one pause, not one twice as long for each.
+        if !self.is_closed(now) {
+            self.failures = self.failures.saturating_add(1);
+            if self.failures >= OPEN_AFTER {
+                let doubled = PAUSE_MS << (self.failures - OPEN_AFTER).min(16);
+                self.closed_until = now.plus(doubled.min(PAUSE_MAX_MS));
+            }
         }
         if let Some(pause) = told.pause {
             let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
@@ -118,6 +122,15 @@ mod tests {
         assert_eq!(pauses, [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
         endpoint.told(Told { well: true, ..BADLY }, now);
         assert!(matches!(endpoint.next(now, Seq(1), 8), Next::Job(1)), "one success opens it again");
+    }
+
+    #[test]
+    fn calls_that_fail_together_make_one_pause() {
+        let mut endpoint = queued(&[1]);
+        (0..8).for_each(|_| endpoint.told(BADLY, Millis(100)));
+        assert!(matches!(endpoint.next(Millis(100), Seq(1), 8), Next::At(Millis(1100))));
+        endpoint.told(BADLY, Millis(1100));
+        assert!(matches!(endpoint.next(Millis(1100), Seq(1), 8), Next::At(Millis(3100))), "the next one doubles it");
     }
 
     #[test]

@@ -61,8 +61,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            running_max: 64,
-            per_endpoint: 8,
+            running_max: 256,
+            per_endpoint: 16,
             tries: 5,
             backoff: Duration::from_secs(1),
             expire: Duration::from_secs(24 * 3600),

@@ -138,14 +138,20 @@ async fn retry_after_is_honoured() {
     assert!(got[1].at - got[0].at >= Duration::from_millis(990), "{:?}", got[1].at - got[0].at);
 }
 
-/// O-3: an endpoint that hangs holds up nobody else.
+/// O-3: endpoints that hang hold up nobody else, even where there are enough of them to take every place.
 #[tokio::test]
-async fn o3_one_bad_endpoint_does_not_delay_the_others() {
-    let stage = Stage::configured(|config| config.outbox.running_max = 16).await;
-    let hung = super::sink::Sink::start().await;
-    hung.behave("hook", Behaviour { delay: Duration::from_secs(60), ..Behaviour::default() });
-    let hooks = json!([webhook("accepted", &hung.url("hook"), false), webhook("accepted", &stage.sink.url("hook"), false)]);
-    stage.offer(hooks, json!([]));
+async fn o3_bad_endpoints_do_not_delay_the_others() {
+    let configure = |config: &mut lodestone::config::Config| (config.outbox.running_max, config.outbox.per_endpoint) = (16, 8);
+    let stage = Stage::configured(configure).await;
+    let mut hooks = vec![webhook("accepted", &stage.sink.url("hook"), false)];
+    let mut hung = Vec::new();
+    for _ in 0..4 {
+        let sink = super::sink::Sink::start().await;
+        sink.behave("hook", Behaviour { delay: Duration::from_secs(60), ..Behaviour::default() });
+        hooks.push(webhook("accepted", &sink.url("hook"), false));
+        hung.push(sink);
+    }
+    stage.offer(json!(hooks), json!([]));
     stage.meet("a").await;
     let began = std::time::Instant::now();
     for _ in 0..50 {
@@ -153,7 +159,8 @@ async fn o3_one_bad_endpoint_does_not_delay_the_others() {
     }
     assert_eq!(stage.sink.wait("hook", 50).await.len(), 50);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert_eq!(hung.got("hook").len(), 8, "as many as one endpoint may have");
+    let taken: Vec<usize> = hung.iter().map(|sink| sink.got("hook").len()).collect();
+    assert!(taken.iter().all(|calls| (1..=8).contains(calls)) && taken.iter().sum::<usize>() >= 15, "{taken:?}");
 }
 
 /// Hooks on `delivered` run although no client acts; nobody waits for their answer.
