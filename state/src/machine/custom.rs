@@ -8,7 +8,7 @@ use crate::ids::{PathId, ProfileId, Seq};
 use crate::rule;
 use crate::value::Value;
 use compact_str::CompactString;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The custom traits of a leader that absorbs followers: what only a follower has is kept; on conflict the
 /// leader wins. Keys that no definition declares stand together as one object and are joined key by key.
@@ -110,10 +110,22 @@ pub(super) struct Told {
     pub(super) rest: Props,
 }
 
+/// What telling apart did to one entry.
+#[derive(Clone, Default)]
+pub(super) struct Mark {
+    /// It says something else now.
+    pub(super) rewritten: bool,
+    /// It merges somebody, stays where it is, and one of their ids set custom traits with it: what theirs were
+    /// from then on.
+    pub(super) theirs: Option<Props>,
+}
+
 /// Where the custom traits of both stand together, and whose ids are whose.
 pub(super) struct Mixed<'a> {
     /// Whether an id is theirs.
     pub(super) their: &'a dyn Fn(&str) -> bool,
+    /// In whose logs everything is theirs.
+    pub(super) branch: &'a HashSet<ProfileId>,
     /// In whose logs, and from which position on: only there entries are rewritten.
     pub(super) from: HashMap<ProfileId, Seq>,
     /// By which entry a profile was merged, if it still is.
@@ -122,16 +134,19 @@ pub(super) struct Mixed<'a> {
 
 /// Tells apart whose custom traits are whose in the log of `survivor`, and rewrites its entries to say so.
 ///
-/// `log` is in the order of arrival. The answer marks the entries that say something else now.
-pub(super) fn tell_apart(log: &mut [(ProfileId, Entry)], survivor: ProfileId, mixed: &Mixed<'_>) -> (Told, Vec<bool>) {
+/// `log` is in the order of arrival; the answer has one mark for each entry of it.
+pub(super) fn tell_apart(log: &mut [(ProfileId, Entry)], survivor: ProfileId, mixed: &Mixed<'_>) -> (Told, Vec<Mark>) {
     let mut parts: HashMap<ProfileId, Parts> = HashMap::new();
-    let mut rewritten = vec![false; log.len()];
-    for ((owner, entry), rewritten) in log.iter_mut().zip(&mut rewritten) {
+    let mut marks = vec![Mark::default(); log.len()];
+    for ((owner, entry), mark) in log.iter_mut().zip(&mut marks) {
         let rewrite = mixed.from.get(owner).is_some_and(|from| entry.moment.seq >= *from);
-        let by_them = (mixed.their)(&entry.user_id);
-        let goes = by_them && entry.is_of_its_id();
+        let of_them = (mixed.their)(&entry.user_id);
+        // Also what nobody's id stands for: what an earlier undoing left there.
+        let by_them = of_them || mixed.branch.contains(owner);
+        let goes = of_them && entry.is_of_its_id();
         let mut at = parts.remove(owner).unwrap_or_default();
-        let joins = join(&mut at, entry, by_them, &parts, mixed, rewrite, rewritten);
+        let before = at.theirs.clone();
+        let brought = join(&mut at, entry, by_them, &parts, mixed, rewrite, mark);
         if let EntryKind::Fired(fired) = &entry.kind {
             // Says what it changed, whatever else there was: nothing to rewrite.
             at.real = rule::set(&at.real, &fired.attributes);
@@ -139,22 +154,21 @@ pub(super) fn tell_apart(log: &mut [(ProfileId, Entry)], survivor: ProfileId, mi
             *side = rule::set(side, &fired.attributes);
         }
         if let Some(custom) = custom_mut(&mut entry.kind) {
-            if joins {
-                at.real.clone_from(custom);
-            } else {
-                at.became(custom, by_them);
-            }
+            at.became(custom, by_them);
             if rewrite {
-                *rewritten |= replace(custom, if goes { &at.theirs } else { &at.rest });
+                mark.rewritten |= replace(custom, if goes { &at.theirs } else { &at.rest });
+                let set = by_them && !goes && at.theirs != union(&before, brought.iter());
+                mark.theirs = set.then(|| at.theirs.clone());
             }
         }
         parts.insert(*owner, at);
     }
     let end = parts.remove(&survivor).unwrap_or_default();
-    (Told { theirs: end.theirs, rest: end.rest }, rewritten)
+    (Told { theirs: end.theirs, rest: end.rest }, marks)
 }
 
-/// Takes in what those bring along whom `entry` absorbs, part by part. False for an entry that absorbs nobody.
+/// Takes in what those bring along whom `entry` absorbs, part by part. What it sets beyond that, its sender
+/// changed. Gives what came to their part.
 fn join(
     at: &mut Parts,
     entry: &mut Entry,
@@ -162,28 +176,26 @@ fn join(
     parts: &HashMap<ProfileId, Parts>,
     mixed: &Mixed<'_>,
     rewrite: bool,
-    rewritten: &mut bool,
-) -> bool {
+    mark: &mut Mark,
+) -> Vec<Props> {
     let seq = entry.moment.seq;
-    let EntryKind::Identified(identified) = &mut entry.kind else { return false };
-    if identified.absorbed.is_empty() {
-        return false;
-    }
-    let before = at.real.clone();
+    let EntryKind::Identified(identified) = &mut entry.kind else { return Vec::new() };
     if let Some(own) = &mut identified.own {
         at.became(own, by_them);
         if rewrite {
-            *rewritten |= replace(own, &at.rest);
+            mark.rewritten |= replace(own, &at.rest);
         }
     }
+    let mut theirs = Vec::new();
     // Those whose merge has been undone since are not in this log any more.
     for absorbed in identified.absorbed.iter().filter(|absorbed| mixed.live.get(&absorbed.profile) == Some(&seq)) {
-        let theirs = parts.get(&absorbed.profile).cloned().unwrap_or_default();
-        at.theirs = union(&at.theirs, std::iter::once(&theirs.theirs));
-        at.rest = union(&at.rest, std::iter::once(&theirs.rest));
+        let brought = parts.get(&absorbed.profile).cloned().unwrap_or_default();
+        at.real = union(&at.real, std::iter::once(&brought.real));
+        at.theirs = union(&at.theirs, std::iter::once(&brought.theirs));
+        at.rest = union(&at.rest, std::iter::once(&brought.rest));
+        theirs.push(brought.theirs);
     }
-    at.real = before;
-    true
+    theirs
 }
 
 fn replace(have: &mut Props, by: &Props) -> bool {

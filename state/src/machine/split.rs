@@ -8,7 +8,7 @@
 use super::custom::{Mixed, tell_apart};
 use super::log::rebuild_from;
 use super::{Changes, advance, born};
-use crate::event::{Absorbed, Entry, EntryKind, Identified, Split};
+use crate::event::{Absorbed, Entry, EntryKind, Identified, Props, Split};
 use crate::ids::{Millis, Moment, ProfileId, Seq};
 use crate::plan::Plan;
 use crate::profile::{History, Profile, sort_entries};
@@ -84,25 +84,26 @@ impl<'a> Tree<'a> {
         self.up(id).any(|merge| merge.absorbed.profile == branch)
     }
 
-    /// The ids of a branch: those that it had when it was absorbed, but for those that went elsewhere since.
-    fn ids(&self, branch: &Merge) -> HashSet<CompactString> {
-        let id = branch.absorbed.profile;
-        let mut ids: HashSet<CompactString> = user_ids(&branch.absorbed).collect();
-        for other in self.0.values().filter(|other| other.seq > branch.seq) {
-            let of_the_branch = self.hangs_below(other.absorbed.profile, id);
-            let above = self.hangs_below(id, other.absorbed.profile);
-            if !of_the_branch && !above {
-                user_ids(&other.absorbed).for_each(|taken| {
-                    ids.remove(&taken);
-                });
-            }
-        }
-        ids
+    /// The ids of a branch of the tree below `root`: those that it had when it was absorbed, but for those that
+    /// went elsewhere since.
+    fn ids(&self, root: ProfileId, branch: &Merge) -> HashSet<CompactString> {
+        let had = branch.absorbed.identities.iter().map(|identity| &identity.user_id);
+        had.filter(|user_id| self.leads_to(root, user_id, branch.absorbed.profile)).cloned().collect()
     }
-}
 
-fn user_ids(absorbed: &Absorbed) -> impl Iterator<Item = CompactString> + '_ {
-    absorbed.identities.iter().map(|identity| identity.user_id.clone())
+    /// Whether an id is found in a branch by whoever looks for it from `root` down. What was absorbed had
+    /// exactly the ids that it was absorbed with, so of several that had an id it is with the latest: it left
+    /// the others, by an undoing, before it came by that one.
+    fn leads_to(&self, root: ProfileId, user_id: &str, branch: ProfileId) -> bool {
+        let mut at = root;
+        while at != branch {
+            let here = self.0.values().filter(|merge| merge.absorbed.into == at);
+            let had = here.filter(|merge| merge.absorbed.identities.iter().any(|identity| identity.user_id == user_id));
+            let Some(latest) = had.max_by_key(|merge| merge.seq) else { return false };
+            at = latest.absorbed.profile;
+        }
+        true
+    }
 }
 
 /// What undoing the merge of `target` means for `profile`, of which `owned` is the log; `None` when `target`
@@ -112,7 +113,7 @@ pub fn undo(profile: &Profile, owned: &[(ProfileId, Entry)], target: ProfileId) 
     let merges = merges(profile, owned);
     let tree = Tree::of(&merges);
     let merge = *tree.0.get(&target)?;
-    let ids = tree.ids(merge);
+    let ids = tree.ids(profile.core.id, merge);
     let their = |user_id: &str| ids.contains(user_id);
     let absorbed: Vec<ProfileId> =
         profile.core.absorbed.iter().copied().filter(|id| *id != target && tree.hangs_below(*id, target)).collect();
@@ -121,7 +122,7 @@ pub fn undo(profile: &Profile, owned: &[(ProfileId, Entry)], target: ProfileId) 
     let mut moments: Vec<Moment> =
         owned.iter().filter(|(owner, entry)| goes(owner, entry)).map(|(_, entry)| entry.moment).collect();
     moments.sort_unstable();
-    let (told, ..) = tell_apart(&mut by_arrival(owned.to_vec()), profile.core.id, &mixed(&tree, target, &their));
+    let (told, ..) = tell_apart(&mut by_arrival(owned.to_vec()), profile.core.id, &mixed(&tree, target, &their, &theirs));
     let root = |taken: bool| {
         let parts = tree.0.values().filter(|merge| theirs.contains(&merge.absorbed.profile) == taken);
         let parts = parts.map(|merge| (merge.absorbed.born, merge.absorbed.profile));
@@ -142,9 +143,10 @@ pub fn undo(profile: &Profile, owned: &[(ProfileId, Entry)], target: ProfileId) 
 }
 
 /// Where custom traits of the branch and of the rest stand together: in the logs of all it hangs from.
-fn mixed<'a>(tree: &Tree<'_>, target: ProfileId, their: &'a dyn Fn(&str) -> bool) -> Mixed<'a> {
+fn mixed<'a>(tree: &Tree<'_>, target: ProfileId, their: &'a dyn Fn(&str) -> bool, branch: &'a HashSet<ProfileId>) -> Mixed<'a> {
     Mixed {
         their,
+        branch,
         from: tree.up(target).map(|merge| (merge.absorbed.into, merge.seq)).collect(),
         live: tree.0.iter().map(|(id, merge)| (*id, merge.seq)).collect(),
     }
@@ -177,8 +179,9 @@ pub fn part(
     let tree = Tree::of(&merges);
     let ids: HashSet<CompactString> = split.identities.iter().map(|identity| identity.user_id.clone()).collect();
     let their = |user_id: &str| ids.contains(user_id);
+    let theirs: HashSet<ProfileId> = split.absorbed.iter().copied().chain([split.profile]).collect();
     let mut log = by_arrival(owned);
-    let (_, rewritten) = tell_apart(&mut log, survivor.core.id, &mixed(&tree, split.profile, &their));
+    let (_, marks) = tell_apart(&mut log, survivor.core.id, &mixed(&tree, split.profile, &their, &theirs));
 
     let mut back = Profile::new(split.profile, split.born, survivor.core.generation);
     back.core.created_at = split.root.0;
@@ -187,17 +190,21 @@ pub fn part(
     back.core.identities.clone_from(&split.identities);
     back.core.custom = split.custom.clone();
     let moved: HashSet<Moment> = split.moments.iter().copied().collect();
-    let theirs: HashSet<ProfileId> = split.absorbed.iter().copied().chain([split.profile]).collect();
     let unwritten: HashSet<(ProfileId, Moment)> = unwritten(survivor);
     let (mut kept_log, mut back_log) = (Vec::new(), Vec::new());
     survivor.tail.clear();
     survivor.inherited.clear();
     survivor.shuffles += 1;
-    for ((owner, entry), rewritten) in log.into_iter().zip(rewritten) {
+    for ((owner, entry), mark) in log.into_iter().zip(marks) {
+        if let Some(custom) = mark.theirs {
+            let set = setting(&entry, custom);
+            back.tail.push(set.clone());
+            back_log.push(set);
+        }
         let unwritten = unwritten.contains(&(owner, entry.moment));
         if theirs.contains(&owner) {
             back_log.push(entry.clone());
-            if unwritten || rewritten {
+            if unwritten || mark.rewritten {
                 hold(&mut back, owner, entry);
             }
         } else if moved.contains(&entry.moment) && entry.is_of_its_id() {
@@ -206,7 +213,7 @@ pub fn part(
             back.tail.push(entry);
         } else {
             kept_log.push(entry.clone());
-            if unwritten || rewritten {
+            if unwritten || mark.rewritten {
                 hold(survivor, owner, entry);
             }
         }
@@ -259,18 +266,26 @@ fn hold(profile: &mut Profile, owner: ProfileId, entry: Entry) {
 
 /// What the log of the profile that comes back says of it: who it is, and what its custom traits are.
 fn returning(entry: &Entry, split: &Split) -> Entry {
+    let user_id = split.identities.first().map(|identity| identity.user_id.clone()).unwrap_or_default();
+    let identities = split.identities.clone();
+    beside(entry, user_id, Identified { identities, custom: Some(split.custom.clone()), ..Identified::default() })
+}
+
+/// What the log of the profile that comes back keeps of a merge that one of its ids brought about in the other's:
+/// that it set custom traits.
+fn setting(entry: &Entry, custom: Props) -> Entry {
+    beside(entry, entry.user_id.clone(), Identified { custom: Some(custom), ..Identified::default() })
+}
+
+/// An entry of one log that follows from an entry of the other.
+fn beside(entry: &Entry, user_id: CompactString, identified: Identified) -> Entry {
     Entry {
         moment: entry.moment,
         at: entry.at,
-        user_id: split.identities.first().map(|identity| identity.user_id.clone()).unwrap_or_default(),
+        user_id,
         message_id: None,
         // Its own, and the same in every replay.
         id: !entry.id,
-        kind: EntryKind::Identified(Identified {
-            identities: split.identities.clone(),
-            custom: Some(split.custom.clone()),
-            absorbed: Vec::new(),
-            own: None,
-        }),
+        kind: EntryKind::Identified(identified),
     }
 }

@@ -29,6 +29,16 @@ pub(crate) enum Cond {
 }
 
 impl Cond {
+    /// Whether it compares with what the person is like.
+    pub(crate) fn reads_traits(&self) -> bool {
+        match self {
+            Self::Favourite => true,
+            Self::Any(parts) => parts.iter().any(Self::reads_traits),
+            Self::Not(part) => part.reads_traits(),
+            Self::Above(_) | Self::Product(_) | Self::Last(_) | Self::Next(_) | Self::SameAs(_) => false,
+        }
+    }
+
     /// `ids` are the internal ids of the steps.
     pub(crate) fn json(&self) -> Json {
         let clause = |key: &str, data_type: &str, operator: &str, value: Json| json!({"key": key, "dataType": data_type, "operator": operator, "value": value, "target": "static"});

@@ -95,7 +95,7 @@ impl What {
 
 /// One condition of the events form.
 #[derive(Clone, Debug)]
-struct Count {
+pub(crate) struct Count {
     what: What,
     operator: &'static str,
     count: usize,
@@ -103,7 +103,7 @@ struct Count {
 }
 
 impl Count {
-    fn json(&self) -> Json {
+    pub(crate) fn json(&self) -> Json {
         let mut json = self.what.json();
         json["operator"] = json!(self.operator);
         json["count"] = json!(self.count);
@@ -111,7 +111,7 @@ impl Count {
         json
     }
 
-    fn holds(&self, events: &[Seen], now: i64) -> bool {
+    pub(crate) fn holds(&self, events: &[Seen], now: i64) -> bool {
         let matches = |seen: &&Seen| self.window.open(seen.moment.t.0, now) && self.what.matches(seen, now, &|_| None);
         let have = events.iter().filter(matches).count();
         match self.operator {
@@ -128,7 +128,7 @@ pub(crate) fn merge(into: &mut Json, from: &Json) {
     from.as_object().into_iter().flatten().for_each(|(key, value)| into[key] = value.clone());
 }
 
-fn count() -> impl Strategy<Value = Count> {
+pub(crate) fn count() -> impl Strategy<Value = Count> {
     let what = (prop::sample::select(vec!['A', 'B']), prop::bool::weighted(0.2), conditions(vec![], true))
         .prop_map(|(name, web_only, conditions)| What { name, web_only, conditions });
     let operator = prop::sample::select(vec!["more_or_exactly", "more_than", "less_or_exactly", "less_than", "exactly"]);

@@ -7,5 +7,6 @@ mod members;
 mod names;
 mod random;
 mod rig;
+mod sim;
 mod trait_cases;
 mod values;

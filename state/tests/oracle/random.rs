@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 /// Everything happens on this grid, so that times and deadlines meet often. Six hours.
 pub(crate) const TICK: i64 = 21_600_000;
 /// When histories begin.
-const START: i64 = 1_709_251_200_000;
+pub(crate) const START: i64 = 1_709_251_200_000;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
@@ -23,7 +23,7 @@ pub(crate) enum Input {
     Pass(i64),
 }
 
-fn properties() -> impl Strategy<Value = Json> {
+pub(crate) fn properties() -> impl Strategy<Value = Json> {
     let product = prop::option::weighted(0.9, prop::sample::select(vec!["x", "y", "z"]));
     let when = prop::option::weighted(0.8, -8..24_i64);
     let tags = prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 0..3);

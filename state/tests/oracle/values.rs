@@ -13,8 +13,8 @@ use serde_json::{Value as Json, json};
 use std::cmp::Reverse;
 
 #[derive(Clone, Debug)]
-struct Spec {
-    kind: &'static str,
+pub(crate) struct Spec {
+    pub(crate) kind: &'static str,
     aggregation: &'static str,
     property: &'static str,
     min_frequency: u64,
@@ -26,7 +26,18 @@ struct Spec {
 }
 
 impl Spec {
-    fn json(&self) -> Json {
+    /// As a catalog takes it: a trait there does not compare events with other traits.
+    pub(crate) fn plain(mut self) -> Self {
+        self.conditions.retain(|cond| !cond.reads_traits());
+        self
+    }
+
+    /// Whether its value is a whole number whatever happens.
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self.kind, "count_events" | "unique_list_count")
+    }
+
+    pub(crate) fn json(&self) -> Json {
         let data_type = match self.property {
             "product" => "string",
             "price" => "float",
@@ -44,7 +55,7 @@ impl Spec {
     }
 
     /// The value at `now`, from every event of the log.
-    fn value(&self, log: &[(Moment, Entry)], now: Millis) -> Json {
+    pub(crate) fn value(&self, log: &[(Moment, Entry)], now: Millis) -> Json {
         let mut found: Vec<(Moment, Option<Value>)> = Vec::new();
         let mut custom = Custom::default();
         for (moment, entry) in log.iter().filter(|(moment, _)| moment.t <= now) {
@@ -147,7 +158,7 @@ fn rounded(units: i128, per: i128) -> Json {
     if thousandths % 1000 == 0 { json!((thousandths / 1000) as i64) } else { json!(thousandths as f64 / 1000.0) }
 }
 
-fn spec() -> impl Strategy<Value = Spec> {
+pub(crate) fn spec() -> impl Strategy<Value = Spec> {
     let kinds = [
         ("count_events", "", vec!["product"]),
         ("aggregation", "sum", vec!["price", "n"]),

@@ -1,0 +1,113 @@
+//! Histories that were found to go wrong once, as the shortest that do.
+
+use super::defs::Defs;
+use super::play;
+use super::steps::Step;
+use serde_json::json;
+
+fn track(user: usize) -> Step {
+    Step::Track { user, name: 'A', late: 0, on_web: false, properties: json!({}), message: None }
+}
+
+/// An identify that merges the person of `previous` into that of `user`.
+fn merge(user: usize, previous: usize) -> Step {
+    Step::Identify { user, previous: Some(previous), favourite: None, known: false, late: 0 }
+}
+
+/// The same, which sets the favourite, or takes it away.
+fn merge_and_set(user: usize, previous: usize, favourite: Option<char>) -> Step {
+    Step::Identify { user, previous: Some(previous), favourite: Some(favourite), known: false, late: 0 }
+}
+
+fn set(user: usize, favourite: char) -> Step {
+    Step::Identify { user, previous: None, favourite: Some(Some(favourite)), known: false, late: 0 }
+}
+
+/// Whoever left a branch, and then absorbed what the branch is a part of, stays with their own id when the
+/// branch is undone.
+#[test]
+fn an_id_that_left_a_branch_stays_where_it_went() {
+    let steps = [track(2), track(0), track(1), merge(0, 1), merge(2, 0), Step::Undo(1), merge(1, 0), Step::Undo(1)];
+    play(Defs::default(), &steps);
+}
+
+/// Whoever left with an undoing, and came back by another merge, is not looked for where they left.
+#[test]
+fn an_id_that_came_back_another_way_is_with_whom_it_came() {
+    let steps = [
+        track(2),
+        track(3),
+        track(1),
+        merge(3, 1),
+        merge(2, 1),
+        merge(0, 1),
+        Step::Undo(1),
+        track(1),
+        merge(2, 1),
+        Step::Undo(2),
+    ];
+    play(Defs::default(), &steps);
+}
+
+/// A merge that takes away what the absorbed brought along is a change by whoever asked for it.
+#[test]
+fn what_a_merge_took_away_does_not_come_back_with_another_undoing() {
+    let steps = [track(3), set(2, 'x'), track(0), merge_and_set(3, 2, None), merge(0, 2), Step::Undo(0), Step::Undo(0)];
+    play(Defs::default(), &steps);
+}
+
+/// What somebody set by an identify that merged others is theirs through several undoings.
+#[test]
+fn what_a_merge_set_goes_with_the_id_that_set_it() {
+    let steps = [
+        track(2),
+        track(0),
+        merge(3, 0),
+        merge(0, 2),
+        Step::Undo(1),
+        merge(1, 2),
+        merge_and_set(2, 0, Some('x')),
+        Step::Undo(2),
+        Step::Undo(2),
+    ];
+    play(Defs::default(), &steps);
+}
+
+/// What came back, and went again, stays with whom it went to when all of them are written at once.
+#[test]
+fn a_profile_that_came_back_and_went_again_is_not_there_after_a_crash() {
+    let steps = [
+        track(0),
+        track(2),
+        track(3),
+        merge(2, 3),
+        merge(0, 2),
+        Step::Undo(0),
+        merge(0, 2),
+        Step::Undo(1),
+        merge(1, 2),
+        Step::Undo(2),
+        Step::Checkpoint(6),
+        Step::Crash,
+    ];
+    play(Defs::default(), &steps);
+}
+
+/// What an undoing left with somebody is theirs when they are told apart again, also where the log does not
+/// say any more who set it.
+#[test]
+fn what_an_undoing_left_is_of_whom_it_left_it_with() {
+    let steps = [
+        track(0),
+        merge(3, 0),
+        set(3, 'x'),
+        Step::Undo(0),
+        track(0),
+        track(3),
+        Step::Pass(14),
+        Step::Retain(4),
+        merge(0, 3),
+        Step::Undo(0),
+    ];
+    play(Defs::default(), &steps);
+}

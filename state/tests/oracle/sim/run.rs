@@ -1,0 +1,314 @@
+//! One history, step by step, in the machine and in the naive books, which are held against each other.
+
+use super::defs::{AUDIENCES, Defs, Edit, Person, TRAITS};
+use super::naive::{Fact, Naive, What};
+use super::steps::Step;
+use super::world::{World, custom};
+use crate::oracle::random::{START, TICK};
+use crate::oracle::rig::occurrence;
+use lodestone_state::event::{Erased, Occurrence, Props};
+use lodestone_state::ids::{Millis, Moment, ProfileId};
+use lodestone_state::machine::{self, Changes};
+use lodestone_state::plan::{Catalog, Plan};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+
+/// More events than this are not tracked: the recomputation of chains takes all choices of them.
+const EVENTS_MAX: usize = 18;
+
+/// What an event says, as the engine has it.
+fn engine_occurrence(plan: &Plan, name: char, on_web: bool, properties: &Json) -> Occurrence {
+    let def = plan.event_by_name(&name.to_string()).expect("an event");
+    let given: serde_json::Map<String, Json> = properties
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    let props = def.schema.validate(&Json::Object(given).to_string(), &plan.zone).expect("valid");
+    let channel = plan.channel_by_key(if on_web { "web" } else { "app" }).expect("a channel").slot;
+    Occurrence { event: def.slot, version: 1, channel, props, context: Props::default(), chain: Box::default() }
+}
+
+/// Both, and what has been told so far.
+pub(super) struct Sim {
+    world: World,
+    naive: Naive,
+    defs: Defs,
+    plan: Plan,
+    now: Millis,
+    /// Until when the memberships of each profile have been followed, and what they are.
+    followed: BTreeMap<ProfileId, (Millis, [bool; AUDIENCES])>,
+}
+
+type Told = Vec<(i64, usize, bool)>;
+
+impl Sim {
+    pub(super) fn new(defs: Defs) -> Self {
+        let plan = defs.compile(&Catalog::default());
+        Self { world: World::default(), naive: Naive::default(), defs, plan, now: Millis(START), followed: BTreeMap::new() }
+    }
+
+    fn members(&self, profile: ProfileId, now: Millis) -> [bool; AUDIENCES] {
+        let log = self.naive.log(profile);
+        let person = Person { log: &log, favourite: self.naive.favourite(profile), known: self.naive.is_known(profile) };
+        self.defs.members(&person, now)
+    }
+
+    /// What happens by itself after the instant up to which a profile was followed, and before now.
+    fn by_itself(&mut self, profile: ProfileId) -> Told {
+        let (mut at, mut have) = self.followed[&profile];
+        let mut told = Told::new();
+        let log = self.naive.log(profile);
+        let person = Person { log: &log, favourite: self.naive.favourite(profile), known: self.naive.is_known(profile) };
+        while at.plus(TICK) < self.now {
+            at = at.plus(TICK);
+            let next = self.defs.members(&person, at);
+            compare(&mut told, at, &have, &next);
+            have = next;
+        }
+        self.followed.insert(profile, (at, have));
+        told
+    }
+
+    /// Holds what was told of a profile against what had to be, now that a step has been taken.
+    fn settle(&mut self, profile: ProfileId, mut expect: Told, changes: &Changes, what: &str) {
+        let (_, have) = self.followed[&profile];
+        let next = self.members(profile, self.now);
+        compare(&mut expect, self.now, &have, &next);
+        self.followed.insert(profile, (self.now, next));
+        expect.sort_unstable();
+        let mut told: Told = changes
+            .members
+            .iter()
+            .filter_map(|change| Some((change.t.0, self.place_of(change.audience.0)?, change.entered)))
+            .collect();
+        told.sort_unstable();
+        let short = |told: &Told| told.iter().map(|(t, i, e)| ((t - START) / TICK, *i, *e)).collect::<Vec<_>>();
+        assert_eq!(short(&told), short(&expect), "told of {profile} by {what}, in ticks, at {}", (self.now.0 - START) / TICK);
+        self.check(profile, what);
+    }
+
+    fn place_of(&self, slot: u32) -> Option<usize> {
+        let of = |i: usize| Some(self.plan.audience_by_key(&self.defs.audience_key(i)?)?.slot.0);
+        (0..AUDIENCES).find(|i| of(*i) == Some(slot))
+    }
+
+    /// Every value and every membership of a profile as of now.
+    fn check(&self, id: ProfileId, what: &str) {
+        let profile = &self.world.live[&id];
+        let log = self.naive.log(id);
+        let person = Person { log: &log, favourite: self.naive.favourite(id), known: self.naive.is_known(id) };
+        for (i, key) in (0..TRAITS).filter_map(|i| Some((i, self.defs.trait_key(i)?))) {
+            let slot = self.plan.trait_by_key(&key).expect("a trait").slot;
+            let have = machine::trait_value(&self.plan, profile, slot).map_or(Json::Null, |value| value.to_json());
+            assert_eq!(have, self.defs.value(i, &person, self.now), "{key} of {id} after {what}");
+        }
+        let members = self.defs.members(&person, self.now);
+        for (i, key) in (0..AUDIENCES).filter_map(|i| Some((i, self.defs.audience_key(i)?))) {
+            let slot = self.plan.audience_by_key(&key).expect("an audience").slot;
+            assert_eq!(profile.member_since(slot).is_some(), members[i], "{key} of {id} after {what}");
+        }
+        assert_eq!(profile.core.custom, custom(&self.plan, self.naive.favourite(id)), "custom traits of {id} after {what}");
+        assert_eq!(profile.is_known(), self.naive.is_known(id), "who is known, {id} after {what}");
+        let events = self.naive.erasable(id).len() as u64;
+        assert_eq!(profile.core.events, events, "events of {id} after {what}");
+    }
+
+    /// The profile of a user, made if there is none; what making it told is in `changes`.
+    fn profile_of(&mut self, user: usize, changes: &mut Changes) -> (ProfileId, Told) {
+        if let Some(id) = self.naive.owner(user) {
+            return (id, self.by_itself(id));
+        }
+        let id = self.world.create(&self.plan, self.now, changes);
+        self.naive.seen(user, id);
+        self.followed.insert(id, (self.now, [false; AUDIENCES]));
+        (id, Told::new())
+    }
+
+    pub(super) fn step(&mut self, step: &Step) {
+        match step {
+            Step::Track { user, name, late, on_web, properties, message } => {
+                self.track(*user, *name, *late, *on_web, properties, *message);
+            }
+            Step::Identify { user, previous, favourite, known, late } => {
+                self.identify(*user, *previous, *favourite, *known, *late);
+            }
+            Step::Undo(which) => self.undo(*which),
+            Step::Erase { user, which } => self.erase(*user, *which),
+            Step::Retain(ticks) => self.retain(self.now.minus(ticks * TICK)),
+            Step::Edit(edit) => self.edit(edit),
+            Step::Checkpoint(mask) => self.world.checkpoint(|id| mask >> (id.0 % 8) & 1 == 1, false),
+            Step::Seal => self.world.checkpoint(|_| true, true),
+            Step::Crash => {
+                self.pass();
+                self.world.restart(&self.plan);
+                // Memberships are what they were; what recovery tells is not told twice.
+                self.pass_silently();
+            }
+            Step::Pass(ticks) => {
+                self.now = self.now.plus(ticks * TICK);
+                self.pass();
+            }
+        }
+    }
+
+    fn track(&mut self, user: usize, name: char, late: i64, on_web: bool, properties: &Json, message: Option<u8>) {
+        let message = message.map(|message| format!("m{message}"));
+        if message.as_ref().is_some_and(|message| self.world.knows(message)) {
+            return;
+        }
+        let mut changes = Changes::default();
+        let tracked = self.naive.owner(user).map_or(0, |id| self.naive.erasable(id).len());
+        if tracked >= EVENTS_MAX {
+            return;
+        }
+        let (id, expect) = self.profile_of(user, &mut changes);
+        let t = self.now.0 - late * TICK;
+        let engine = engine_occurrence(&self.plan, name, on_web, properties);
+        let (moment, fact_id) = self.world.track(&self.plan, id, user, t, self.now, engine, message.as_deref(), &mut changes);
+        let plain = occurrence(&name.to_string(), if on_web { "web" } else { "app" }, properties);
+        self.naive.add(id, Fact { moment, id: fact_id, user, what: What::Track(plain) });
+        self.settle(id, expect, &changes, "an event");
+    }
+
+    fn identify(&mut self, user: usize, previous: Option<usize>, favourite: Option<Option<char>>, known: bool, late: i64) {
+        let mut changes = Changes::default();
+        let (leader, expect) = self.profile_of(user, &mut changes);
+        let follower = previous.and_then(|previous| self.naive.owner(previous)).filter(|follower| *follower != leader);
+        let events = |id: ProfileId| self.naive.erasable(id).len();
+        let follower = follower.filter(|follower| events(*follower) + events(leader) <= EVENTS_MAX);
+        let have = self.naive.favourite(leader);
+        let own = favourite.unwrap_or(have);
+        let joined = follower.map_or(have, |follower| have.or(self.naive.favourite(follower)));
+        let becomes = favourite.unwrap_or(joined);
+        let says = (becomes != have || follower.is_some()).then(|| custom(&self.plan, becomes));
+        let t = (self.now.0 - late * TICK).max(self.asserted(leader, follower));
+        let owns = follower.map(|_| custom(&self.plan, own));
+        let said = says.is_some();
+        let (moment, id) = self.world.identify(&self.plan, leader, user, t, self.now, known, follower, says, owns, &mut changes);
+        assert!(!said || moment.t.0 == t, "custom traits take effect in the order in which they are set");
+        if known {
+            self.naive.knows(user);
+        }
+        let what = follower.map_or(What::Custom(becomes), |absorbed| What::Merge { absorbed, own, custom: becomes });
+        if said {
+            self.naive.add(leader, Fact { moment, id, user, what });
+        }
+        if let Some(follower) = follower {
+            self.followed.remove(&follower);
+        }
+        self.settle(leader, expect, &changes, if follower.is_some() { "a merge" } else { "an identify" });
+    }
+
+    fn asserted(&self, leader: ProfileId, follower: Option<ProfileId>) -> i64 {
+        let of = |id| self.naive.asserted(id);
+        of(leader).max(follower.map_or(i64::MIN, of))
+    }
+
+    fn undo(&mut self, which: usize) {
+        let merged: Vec<ProfileId> = self.naive.links.keys().copied().collect();
+        if merged.is_empty() {
+            return;
+        }
+        let target = merged[which % merged.len()];
+        let survivor = self.naive.root(target);
+        let mut changes = Changes::default();
+        let expect = self.by_itself(survivor);
+        self.world.pass(&self.plan, survivor, self.now, &mut changes);
+        let undone = self.world.undo(&self.plan, survivor, target, self.now, &mut changes);
+        let (moment, id, split, theirs) = undone.expect("it is merged");
+        self.naive.undo(target, moment, id);
+        assert_eq!(split.profile, target);
+        self.settle(survivor, expect, &changes, "an undoing, who stays");
+        self.followed.insert(target, (self.now, [false; AUDIENCES]));
+        self.settle(target, Told::new(), &theirs, "an undoing, who comes back");
+    }
+
+    fn erase(&mut self, user: usize, which: usize) {
+        let Some(id) = self.naive.owner(user) else { return };
+        let moments = self.naive.erasable(id);
+        if moments.is_empty() {
+            return;
+        }
+        let gone: Moment = moments[which % moments.len()];
+        let mut changes = Changes::default();
+        let expect = self.by_itself(id);
+        let erased = Erased { moments: vec![gone], ..Erased::default() };
+        self.world.erase(&self.plan, id, erased, self.now, &mut changes);
+        self.naive.erase(|fact| fact.moment == gone, id);
+        self.settle(id, expect, &changes, "an erasure");
+    }
+
+    fn retain(&mut self, before: Millis) {
+        for id in self.living() {
+            let mut changes = Changes::default();
+            let expect = self.by_itself(id);
+            let oldest = self.naive.erasable(id).into_iter().map(|moment| moment.t).min();
+            if oldest.is_none_or(|oldest| oldest >= before) {
+                self.world.pass(&self.plan, id, self.now, &mut changes);
+            } else {
+                assert!(self.world.live[&id].core.oldest < before, "somebody would be passed over");
+                let erased = Erased { before: Some(before), ..Erased::default() };
+                self.world.erase(&self.plan, id, erased, self.now, &mut changes);
+                self.naive.erase(|fact| fact.moment.t < before, id);
+            }
+            self.settle(id, expect, &changes, "history that goes");
+        }
+    }
+
+    fn edit(&mut self, edit: &Edit) {
+        self.pass();
+        let before = self.defs.clone();
+        self.defs.edit(edit);
+        let new = self.defs.compile(&self.plan.catalog);
+        let old = std::mem::replace(&mut self.plan, new);
+        for id in self.living() {
+            let mut changes = Changes::default();
+            self.world.rebuild(&self.plan, id, &mut changes);
+            // What is gone is left; its place may be taken by something else one day.
+            for i in (0..AUDIENCES).filter(|i| before.audience_key(*i) != self.defs.audience_key(*i)) {
+                let Some(key) = before.audience_key(i) else { continue };
+                let slot = old.audience_by_key(&key).expect("an audience").slot;
+                let (_, have) = self.followed.get_mut(&id).unwrap();
+                let left = changes.members.iter().any(|change| change.audience == slot && !change.entered);
+                assert_eq!(left, have[i], "{key} of {id} is gone");
+                have[i] = false;
+            }
+            self.settle(id, Told::new(), &changes, "an edit");
+        }
+    }
+
+    fn living(&self) -> Vec<ProfileId> {
+        self.world.live.keys().copied().collect()
+    }
+
+    fn pass(&mut self) {
+        for id in self.living() {
+            let mut changes = Changes::default();
+            let expect = self.by_itself(id);
+            self.world.pass(&self.plan, id, self.now, &mut changes);
+            self.settle(id, expect, &changes, "time");
+        }
+    }
+
+    fn pass_silently(&mut self) {
+        let living: Vec<ProfileId> = self.followed.keys().copied().collect();
+        assert_eq!(self.living(), living, "who is there after a crash");
+        for id in living {
+            let mut ignored = Changes::default();
+            self.world.rebuild(&self.plan, id, &mut ignored);
+            self.world.pass(&self.plan, id, self.now, &mut ignored);
+            self.check(id, "a crash");
+        }
+    }
+}
+
+fn compare(told: &mut Told, at: Millis, have: &[bool; AUDIENCES], next: &[bool; AUDIENCES]) {
+    for i in 0..AUDIENCES {
+        if have[i] != next[i] {
+            told.push((at.0, i, next[i]));
+        }
+    }
+}
