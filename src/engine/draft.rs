@@ -157,7 +157,53 @@ fn relative(kind: Kind, mut issues: Vec<Issue>) -> Vec<Issue> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Rig;
     use super::*;
+
+    fn codes(outcome: Result<Drafted, Unanswered>) -> Vec<String> {
+        match outcome {
+            Err(Unanswered::Invalid(issues)) => issues.iter().map(|issue| format!("{} {}", issue.pointer, issue.code)).collect(),
+            Err(Unanswered::NotFound(code)) => vec![code.to_owned()],
+            Err(other) => vec![format!("{other:?}")],
+            Ok(drafted) => vec![format!("{} is fine", drafted.id)],
+        }
+    }
+
+    /// It stands where it belongs, and nothing in force knows it.
+    #[test]
+    fn a_draft_has_a_plan_of_its_own() {
+        let rig = Rig::new();
+        let before = rig.engine.plan();
+        let everybody = json!({"includeAnonymous": true, "events": [], "traits": []});
+        let new = rig.engine.draft(Kind::Audience, everybody.clone(), None).map_err(|e| format!("{e:?}")).unwrap();
+        assert_eq!((new.slot, new.replaces, new.base.version), (1, false, before.version));
+        assert_eq!(new.plan.audiences[1].as_ref().map(|audience| audience.id), Some(new.id));
+        let saved = before.audience_by_key("viewers").expect("it is saved");
+        let (mut by_key, mut by_id) = (everybody.clone(), everybody.clone());
+        by_key["key"] = "viewers".into();
+        by_id["id"] = saved.id.to_string().into();
+        for (body, existing) in [(by_key, None), (by_id, None), (everybody.clone(), Some("Viewers"))] {
+            let other = rig.engine.draft(Kind::Audience, body, existing).map_err(|e| format!("{e:?}")).unwrap();
+            assert_eq!((other.slot, other.id, other.replaces), (0, saved.id, true));
+            assert!(other.plan.audiences[0].as_ref().is_some_and(|audience| audience.def.conditions.is_empty()));
+        }
+        let after = rig.engine.plan();
+        assert_eq!((after.version, after.audiences.len(), saved.def.conditions.len()), (before.version, 1, 1));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_draft_is_told_by_its_places() {
+        let rig = Rig::new();
+        let everybody = json!({"includeAnonymous": true, "events": [], "traits": []});
+        assert_eq!(codes(rig.engine.draft(Kind::Audience, everybody.clone(), Some("nobody"))), ["audience_not_found"]);
+        let mut taken = everybody;
+        (taken["key"], taken["id"]) = ("viewers".into(), DefId(7).to_string().into());
+        assert_eq!(codes(rig.engine.draft(Kind::Audience, taken.clone(), None)), ["/key key_taken"]);
+        (taken["key"], taken["id"]) = ("other".into(), "seven".into());
+        assert_eq!(codes(rig.engine.draft(Kind::Audience, taken, None)), ["/id definition_invalid"]);
+        let below = codes(rig.engine.draft(Kind::Audience, json!([]), None).map_err(|error| error.below("/definition")));
+        assert_eq!(below, ["/definition definition_invalid"]);
+    }
 
     #[test]
     fn what_the_server_says_is_not_taken_for_what_was_sent() {

@@ -242,3 +242,49 @@ impl Diary {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Rig;
+    use super::*;
+
+    /// From when on a log that is cut answers as the whole one would.
+    #[test]
+    fn a_definition_looks_back_as_far_as_its_windows() {
+        let rig = Rig::new();
+        let hours = |n: u32| json!({"timeWindowOperator": "within", "timeWindowEnd": n, "timeWindowUnit": "hours"});
+        let event = |id: u32, more: Json| {
+            let uuid = |n: u32| format!("00000000-0000-4000-8000-00000000000{n}");
+            let mut event = json!({"eventId": "View", "internalId": uuid(id), "operator": "more_or_exactly", "count": 1});
+            if id > 1 {
+                event["parentId"] = uuid(id - 1).into();
+            }
+            event.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            event
+        };
+        let gap = |n: u32| json!({"withinPrevious": {"max": {"amount": n, "unit": "hours"}}});
+        let both = |n: u32, m: u32| {
+            let mut more = gap(n);
+            more.as_object_mut().expect("an object").extend(hours(m).as_object().expect("an object").clone());
+            more
+        };
+        let member = json!([{"source": "audience", "key": "viewers", "dataType": "boolean", "operator": "true"}]);
+        for (events, traits, want) in [
+            (json!([]), json!([]), Some(0)),
+            (json!([event(1, json!({}))]), json!([]), None),
+            (json!([event(1, hours(5))]), json!([]), Some(5)),
+            (json!([event(1, hours(5)), event(0, hours(9))]), json!([]), Some(9)),
+            // What it reads counts for ever.
+            (json!([event(1, hours(5))]), member, None),
+            (json!([event(1, hours(5)), event(2, json!({}))]), json!([]), Some(5)),
+            (json!([event(1, json!({})), event(2, json!({}))]), json!([]), None),
+            (json!([event(1, json!({})), event(2, both(3, 4))]), json!([]), Some(7)),
+            (json!([event(1, json!({"count": 2})), event(2, both(3, 4))]), json!([]), None),
+        ] {
+            let body = json!({"includeAnonymous": true, "events": events, "traits": traits});
+            let drafted = rig.engine.draft(Kind::Audience, body.clone(), None).map_err(|e| format!("{e:?}")).unwrap();
+            let needs = Needs::of_audience(&drafted.plan, AudienceSlot(u32::try_from(drafted.slot).unwrap()));
+            assert_eq!(lookback(&drafted.plan, &needs), want.map(|n: i64| n * 3_600_000), "{body}");
+        }
+    }
+}

@@ -295,7 +295,56 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Rig;
     use super::*;
+
+    /// What an audience in force asks for, and traits, are told from what a profile holds; the rest is not.
+    #[test]
+    fn what_is_live_needs_no_log() {
+        let rig = Rig::new();
+        rig.view("ada");
+        let viewed = |count: u32, traits: Json| json!({"includeAnonymous": true, "traits": traits, "events": [{"eventId": "View", "operator": "more_or_exactly", "count": count}]});
+        let views = json!([{"source": "computed", "key": "views", "dataType": "integer", "operator": "less_than", "target": "static", "value": 1}]);
+        let shared = rig.engine.store.find("ada").expect("a profile");
+        let asked = |definition: Json| {
+            let draft = rig.engine.draft(Kind::Audience, definition, None).map_err(|e| format!("{e:?}")).unwrap();
+            Question::new(draft, rig.engine.clock.now()).live(&shared.lock())
+        };
+        assert_eq!(asked(viewed(1, json!([]))), Some(true));
+        assert_eq!(asked(viewed(1, views.clone())), Some(false));
+        assert_eq!(asked(json!({"includeAnonymous": true, "traits": views, "events": []})), Some(false));
+        assert_eq!(asked(json!({"includeAnonymous": false, "traits": [], "events": []})), Some(false));
+        assert_eq!(asked(viewed(2, json!([]))), None, "nobody counts to two");
+        // Folded under definitions that are in force no more, it holds nothing that counts.
+        let question = Question::new(
+            rig.engine.draft(Kind::Audience, viewed(1, json!([])), None).map_err(|e| format!("{e:?}")).unwrap(),
+            rig.engine.clock.now(),
+        );
+        let mut profile = shared.lock().clone();
+        profile.core.generation -= 1;
+        assert_eq!(question.live(&profile), None);
+    }
+
+    /// An estimate is as good as the sample is fair: everybody once, in another order each time.
+    #[test]
+    fn an_order_of_chance_has_everybody_once() {
+        let rig = Rig::new();
+        (0..200).for_each(|n| rig.view(&format!("u{n}")));
+        let scan = rig.engine.begin_scan(&Cancel::default()).expect("nobody asks anything");
+        let draw = || scan.shuffled().iter().map(|shared| shared.lock().core.id).collect::<Vec<_>>();
+        let (one, other) = (draw(), draw());
+        assert_ne!(one, other);
+        let sorted = |mut ids: Vec<ProfileId>| {
+            ids.sort_unstable();
+            ids
+        };
+        let all = sorted(rig.engine.store.ids());
+        // Ids grow with time: whoever is looked at first is not older than the others.
+        let rank = |id: &ProfileId| all.binary_search(id).expect("a profile");
+        let mean = one.iter().take(100).map(rank).sum::<usize>() / 100;
+        assert!((70..130).contains(&mean), "{mean} of 200, seven deviations from the middle");
+        assert_eq!((sorted(one), sorted(other)), (all.clone(), all));
+    }
 
     #[test]
     fn a_part_stands_for_the_whole() {

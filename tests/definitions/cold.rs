@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::common::{ADMIN, TA};
+use crate::dice::Dice;
 use crate::rig::{Api, at_least, counting};
 
 /// A server's token for web that may bring history.
@@ -15,16 +16,6 @@ const IMPORT: &str = "ls_sk_import";
 /// How long ago the times of one run begin. They are half an hour past whole hours before now, so that none
 /// is near the edge of a window while a run is compared.
 const HOURS: i64 = 84;
-
-/// Small and the same on every machine: a failure names its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).expect("31 bits") % sides
-    }
-}
 
 fn catalog() -> Value {
     let property = |key: &str, kind: &str| json!({"id": key, "name": key, "properties": {"key": key, "type": kind}});

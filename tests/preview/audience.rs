@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::dice::Dice;
 use crate::site::Site;
-use crate::town::{audiences, built, live, post, posted, start, state};
+use crate::town::{audience, audiences, built, count, live, post, posted, some_audience, start, state, stir};
 
 const PEOPLE: u64 = 24;
 
@@ -44,6 +45,25 @@ async fn a_preview_is_what_saving_then_gives() {
     }
     let telling = sizes.iter().filter(|size| (1..PEOPLE).contains(size)).count();
     assert!(telling >= 10, "most of them divide the town: {sizes:?}");
+}
+
+/// The same for audiences at random, where events came late and people turned out to be one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_of_anything_is_what_saving_then_gives() {
+    let site = start(&json!({})).await;
+    live(&site, PEOPLE, 0..2880).await;
+    stir(&site, PEOPLE, 2880).await;
+    let (mut dice, mut telling) = (Dice(11), 0);
+    for n in 0..40 {
+        let (key, definition) = (format!("a{n}"), some_audience(&mut dice));
+        let told = posted(&site, "audiences/preview", &definition).await;
+        save(&site, &key, &definition).await;
+        let members = site.read(&format!("audiences/{key}/members?limit=1000")).await;
+        assert_eq!(pairs(&told["sample"], "matchedSince"), pairs(&members["data"], "enteredAt"), "{key} {definition}");
+        assert_eq!((&told["count"], &told["exact"]), (&members["total"], &json!(true)), "{key} {definition}");
+        telling += usize::from(told["count"] != 0 && told["count"] != told["profiles"]);
+    }
+    assert!(telling >= 20, "{telling} of them divide the town");
 }
 
 /// Conditions that are live in different audiences, put together, are told without anybody's log: the same people as
@@ -181,6 +201,19 @@ async fn i27_a_sample_and_an_estimate() {
     let first = site.read("audiences/all/members?limit=50").await;
     assert_eq!((&told["count"], &told["profiles"]), (&json!(60), &json!(60)), "{all}");
     assert_eq!(pairs(&told["sample"], "id"), pairs(&first["data"], "id"));
+    // Whatever there was time for: all of them, or an estimate that says how far it may be off.
+    let within = json!({"timeWindowOperator": "within", "timeWindowEnd": 9});
+    let folded = audience(true, json!([count("Page Viewed", "exactly", 1, within)]), json!([]));
+    for ms in [1, 2, 4, 8, 16, 2000] {
+        let told = posted(&site, &format!("audiences/preview?withinMs={ms}"), &folded).await;
+        let number = |field: &str| told[field].as_u64().expect("a number");
+        assert_eq!(told["exact"], json!(number("looked") == number("profiles")), "{told}");
+        assert_eq!(told["margin"].is_null(), told["exact"] == true, "{told}");
+        if number("looked") > 0 {
+            // Everybody is a member, so whoever was looked at says so of all.
+            assert_eq!((number("count"), number("profiles")), (60, 60), "{told}");
+        }
+    }
     // No time at all: nobody was looked at, and the answer says so.
     let none = posted(&site, "audiences/preview?withinMs=0", &everybody).await;
     assert_eq!((&none["exact"], &none["looked"], &none["profiles"]), (&json!(false), &json!(0), &json!(60)));

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::common::catalog;
+use crate::dice::Dice;
 use crate::site::Site;
-use crate::town::{audience, audiences, count, live, post, posted, start, state};
+use crate::town::{audience, audiences, count, live, post, posted, some_audience, start, state};
 
 const PEOPLE: u64 = 16;
 const MINUTES: u64 = 4 * 1440;
@@ -24,10 +25,18 @@ fn told(run: &Value) -> Vec<Moment> {
     rows.iter().map(|row| (text(row, "at"), row["userIds"][0].as_str().expect("a user").to_owned(), text(row, "kind"))).collect()
 }
 
+/// Those of every sort, and some at random.
+fn all_sorts() -> Vec<(String, Value)> {
+    let mut dice = Dice(23);
+    let random = (0..20).map(|n| (format!("a{n}"), some_audience(&mut dice)));
+    let sorts = audiences().into_iter().map(|(key, definition)| (key.to_owned(), definition));
+    sorts.chain(random).collect()
+}
+
 /// Definitions as a catalog document.
 fn saved() -> Value {
-    let all = audiences().into_iter().map(|(key, mut definition)| {
-        definition["name"] = key.into();
+    let all = all_sorts().into_iter().map(|(key, mut definition)| {
+        definition["name"] = key.as_str().into();
         definition["key"] = key.into();
         definition
     });
@@ -58,12 +67,12 @@ async fn a_dry_run_is_what_would_have_been() {
     let before = state(&without, PEOPLE).await;
     let lived = lived(&with).await;
     let mut moved = 0;
-    for (key, definition) in audiences() {
+    for (key, definition) in all_sorts() {
         let run = posted(&without, "audiences/dry-run", &json!({"definition": definition, "days": 30, "limit": 1000})).await;
         let mut moments = told(&run);
         assert!(moments.is_sorted_by_key(|(at, ..)| at.clone()), "{key}");
         moments.sort();
-        let log = lived.get(key).cloned().unwrap_or_default();
+        let log = lived.get(&key).cloned().unwrap_or_default();
         assert_eq!(moments, log, "{key}");
         assert_eq!(run["moments"]["total"], json!(log.len()), "{key}");
         let size = with.read(&format!("audiences/{key}")).await["profileCount"].clone();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::common::{ADMIN, TA, catalog};
+use crate::dice::Dice;
 use crate::site::Site;
 
 /// Minutes after the first of March 2024, as the server's time.
@@ -79,6 +80,82 @@ pub(crate) fn audiences() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// An audience, one of many: counts and chains of every form, and conditions on traits, with windows of hours.
+pub(crate) fn some_audience(dice: &mut Dice) -> Value {
+    let event = |dice: &mut Dice| ["Page Viewed", "Checkout Started"][dice.roll(2)];
+    let expensive = |dice: &mut Dice| {
+        let total = json!([{"key": "total", "dataType": "float", "operator": "less_than", "value": dice.roll(100).to_string()}]);
+        (dice.roll(3) == 0).then_some(total)
+    };
+    let mut events = Vec::new();
+    for _ in 0..dice.roll(3) {
+        let operator = ["exactly", "less_than", "more_than", "less_or_exactly", "more_or_exactly"][dice.roll(5)];
+        let event = event(dice);
+        let (from, to) = (dice.roll(30), 31 + dice.roll(40));
+        let mut one = match dice.roll(3) {
+            0 => count(event, operator, 1, json!({})),
+            1 => count(event, operator, 1, json!({"timeWindowOperator": "within", "timeWindowEnd": to})),
+            _ => count(
+                event,
+                operator,
+                1,
+                json!({"timeWindowOperator": "in_between", "timeWindowStart": from, "timeWindowEnd": to}),
+            ),
+        };
+        one["timeWindowUnit"] = "hours".into();
+        one["count"] = dice.roll(4).max(usize::from(operator == "less_than")).into();
+        if let ("Checkout Started", Some(total)) = (event, expensive(dice)) {
+            one["properties"] = total;
+        }
+        events.push(one);
+    }
+    if dice.roll(2) == 0 {
+        let gap = json!({"withinPrevious": {"max": {"amount": 1 + dice.roll(20), "unit": "hours"}}});
+        let pause = json!({"exclude": true, "forAtLeast": {"amount": 1 + dice.roll(300), "unit": "minutes"}});
+        let never = json!({"exclude": true});
+        let more = [json!({}), gap, pause, never][dice.roll(4)].clone();
+        let mut chain = steps(event(dice), event(dice), more);
+        if dice.roll(2) == 0 {
+            chain[0]["timeWindowOperator"] = "within".into();
+            chain[0]["timeWindowEnd"] = (1 + dice.roll(40)).into();
+            chain[0]["timeWindowUnit"] = "hours".into();
+        }
+        events.extend(chain.as_array().expect("a list").clone());
+    }
+    let condition = match dice.roll(6) {
+        0 => Some(custom("age", "integer", ["greater_than", "less_than"][dice.roll(2)], json!(10 + dice.roll(50)))),
+        1 => Some(json!({"source": "computed", "key": "views", "dataType": "integer", "operator": "greater_than",
+            "target": "static", "value": dice.roll(9)})),
+        2 => Some(
+            json!({"source": "audience", "key": "lookers", "dataType": "boolean", "operator": (["true", "false"][dice.roll(2)])}),
+        ),
+        _ => None,
+    };
+    audience(dice.roll(3) > 0, events.into(), condition.into_iter().collect())
+}
+
+/// Everything that does not come in order: events that are late by hours, and people who turn out to be one.
+pub(crate) async fn stir(site: &Site, people: u64, minute_now: u64) {
+    let mut dice = Dice(people);
+    for n in 0..people {
+        let (user, late) = (format!("u{}", dice.roll(usize::try_from(people).expect("small"))), dice.roll(600) as u64);
+        let when = minute(minute_now - 1 - late);
+        match n % 3 {
+            0 => site.track(&user, "Page Viewed", json!({"page": "/"}), Some(&when)).await,
+            1 => site.track(&user, "Checkout Started", json!({"total": dice.roll(100), "items": 1}), Some(&when)).await,
+            _ => site.identify(&format!("known{n}"), &user).await,
+        }
+    }
+    for pair in 0..people / 6 {
+        // Two who came anonymously, and then by one name.
+        for side in 0..2 {
+            let guest = format!("guest{pair}-{side}");
+            site.track(&guest, "Page Viewed", json!({"page": "/"}), Some(&minute(minute_now - 90 + 30 * side))).await;
+            site.identify(&format!("guest{pair}"), &guest).await;
+        }
+    }
+}
+
 /// A server at midnight that knows an audience beside the definitions of all tests.
 pub(crate) async fn start(more: &Value) -> Site {
     let site = Site::start("03-01T00:00", &catalog()).await;
@@ -92,12 +169,8 @@ pub(crate) async fn start(more: &Value) -> Site {
 
 /// Three days in the lives of `people`: views, checkouts, names and ages, each at a minute of its own.
 pub(crate) async fn live(site: &Site, people: u64, minutes: std::ops::Range<u64>) {
-    let mut n = 7 + minutes.start;
-    let mut chance = |below: u64| {
-        // Knuth's MMIX generator: the same town every time.
-        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (n >> 33) % below
-    };
+    let mut dice = Dice(7 + minutes.start);
+    let mut chance = |below: u64| dice.roll(usize::try_from(below).expect("small")) as u64;
     let mut now = minutes.start;
     while now < minutes.end {
         site.set(&minute(now));
