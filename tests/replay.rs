@@ -180,6 +180,7 @@ async fn a_period_is_checked() {
     for (body, pointer) in [
         (json!({"from": "yesterday"}), "/from"),
         (json!({"to": "2024-13-01"}), "/to"),
+        (json!({"from": "2024-03-02", "to": "2024-03-01"}), "/from"),
         (json!({"days": 0}), "/days"),
         (json!({"days": 3, "from": PERIOD[0]}), "/days"),
         (json!({"from": PERIOD[1], "to": PERIOD[0]}), "/from"),

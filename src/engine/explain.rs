@@ -272,7 +272,7 @@ pub(super) fn action<'p>(plan: &'p Plan, key: &str) -> Result<&'p ActionPlan, Un
     slot.and_then(|slot| plan.action_plan(slot)).ok_or(Unanswered::NotFound("action_not_found"))
 }
 
-fn channel(plan: &Plan, key: &str) -> Result<ChannelSlot, Unanswered> {
+pub(super) fn channel(plan: &Plan, key: &str) -> Result<ChannelSlot, Unanswered> {
     let slot = plan.catalog.channel_slot(key);
     slot.ok_or_else(|| invalid("/channel", "channel_not_found", format!("there is no channel {key:?}")))
 }

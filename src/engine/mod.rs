@@ -48,6 +48,7 @@ mod time;
 mod track;
 mod trials;
 mod wake;
+pub mod whatif;
 
 pub use attribution::{AttributionQuery, NoReport};
 pub use catalog::CatalogApplied;

@@ -14,6 +14,7 @@
 //! - [`rule`], [`goal`], [`experiment`]: what follows from a metric, what is credited, what is tried.
 //! - [`explain`]: why something is as it is for one person, and what would make it otherwise.
 //! - [`replay`]: decisions taken again over a log, hashed and held against what was logged.
+//! - [`whatif`]: who would have got an action over history.
 //! - [`profile`], [`slots`], [`store`]: state per profile, and all of them.
 //! - [`rollup`]: how often people reacted, and how many people, per quarter of an hour.
 //! - [`job`]: what is to be done elsewhere because of an entry.
@@ -51,3 +52,4 @@ pub mod store;
 pub mod time;
 pub mod traits;
 pub mod value;
+pub mod whatif;

@@ -135,11 +135,14 @@ impl BudgetDef {
 
     /// Counts a logged reaction to an action that it governs. Returns whether that used it up.
     pub fn spend(&self, state: &mut CapState, reacted: &Reacted, t: Millis) -> bool {
-        let Some(limit) = self.limit_on(reacted.reaction, reacted.channel).filter(|_| !reacted.test) else {
-            return false;
-        };
+        !reacted.test && self.count(state, reacted.reaction, reacted.channel, t)
+    }
+
+    /// Counts a reaction of this kind and place. Returns whether that used the limit up.
+    pub fn count(&self, state: &mut CapState, reaction: Reaction, channel: ChannelSlot, t: Millis) -> bool {
+        let Some(limit) = self.limit_on(reaction, channel) else { return false };
         let open = state.open(limit, t, 0).holds;
-        state.record(std::slice::from_ref(limit), Group::User, reacted.reaction, reacted.channel, t);
+        state.record(std::slice::from_ref(limit), Group::User, reaction, channel, t);
         open && !state.open(limit, t, 0).holds
     }
 }

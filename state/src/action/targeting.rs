@@ -330,6 +330,13 @@ impl ActionDef {
         all(here.map(|(_, expr)| expr.eval(view, view.now)))
     }
 
+    /// The part of a decision that counts: the first cap, budget or quiet hours that keep the action back from
+    /// somebody who does not hold it, or that refuse `reaction`.
+    #[must_use]
+    pub fn full(&self, view: &View<'_>, reaction: Option<Reaction>) -> Option<Reason> {
+        self.often_enough(view, reaction, reaction.is_some()).0
+    }
+
     /// The first cap or budget that blocks, and when all that block are open again; or how long it stands
     /// that none does.
     fn often_enough(&self, view: &View<'_>, only: Option<Reaction>, holding: bool) -> (Option<Reason>, Millis) {

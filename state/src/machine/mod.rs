@@ -25,7 +25,7 @@ pub use custom::union;
 pub use erase::outdated;
 pub use log::{absorb, fold, forget, rebuild};
 pub use moves::moves;
-pub use person::{ProfilePerson, spendings};
+pub use person::{ProfilePerson, spendings, spendings_of};
 pub use rules::{all_due, due, metric};
 pub use split::{Merge, merges, part, undo};
 pub use touched::{governed, touched};

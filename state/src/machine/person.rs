@@ -3,7 +3,7 @@
 use super::{ProfileFacts, arm};
 use crate::action::{CapState, Person, Spending};
 use crate::expr::{Facts, Source};
-use crate::ids::{ActionSlot, AudienceSlot, ExperimentSlot, ProfileId};
+use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ExperimentSlot, ProfileId};
 use crate::plan::Plan;
 use crate::profile::Profile;
 use crate::value::Value;
@@ -46,11 +46,15 @@ impl Person for ProfilePerson<'_> {
 
 /// The budgets that govern an action, with what the person has spent of them.
 pub fn spendings<'a>(plan: &'a Plan, profile: &'a Profile, action: ActionSlot) -> impl Iterator<Item = Spending<'a>> {
+    spendings_of(plan, action, |budget| profile.core.budgets.get(budget.0))
+}
+
+/// As [`spendings`], where `spent` says what the person has spent of a budget.
+pub fn spendings_of<'a>(
+    plan: &'a Plan,
+    action: ActionSlot,
+    spent: impl Fn(BudgetSlot) -> Option<&'a CapState>,
+) -> impl Iterator<Item = Spending<'a>> {
     let all = plan.budgets_of(action).iter().filter_map(|slot| plan.budget_plan(*slot));
-    all.map(|budget| Spending {
-        slot: budget.slot,
-        name: &budget.name,
-        def: &budget.def,
-        spent: profile.core.budgets.get(budget.slot.0),
-    })
+    all.map(move |budget| Spending { slot: budget.slot, name: &budget.name, def: &budget.def, spent: spent(budget.slot) })
 }
