@@ -4,7 +4,7 @@ mod common;
 #[path = "common/site.rs"]
 mod site;
 
-use common::{ADMIN, TA, TS, TW};
+use common::{ADMIN, TA, organisation, with};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use site::Site;
@@ -17,28 +17,20 @@ fn catalog(experiments: Value) -> Value {
         json!({"name": name, "type": "banner", "state": "active", "tags": tags, "properties": title("plain"),
             "targeting": {"channels": ["web", "app"]}, "capping": []})
     };
-    json!({
-        "organization": {"name": "Test", "timezone": "Europe/Berlin"},
-        "channels": [{"name": "Web", "key": "web"}, {"name": "App", "key": "app"}],
-        "tokens": [
-            {"token": TW, "channel": "web", "kind": "public"}, {"token": TA, "channel": "app", "kind": "public"},
-            {"token": TS, "channel": "web", "kind": "secret"}, {"token": ADMIN, "kind": "admin"}],
+    organisation(&json!({
         "events": [{"name": "Buy", "structure": [{"id": "total", "name": "total", "properties": {"key": "total", "type": "float"}}]}],
         "actionTypes": [{"name": "banner", "properties": []}],
         "actions": [action("Offer", json!(["tried"])), action("Other", json!([]))],
         "goals": [{"key": "purchase", "name": "Purchase", "eventId": "Buy", "value": {"property": "total"}, "currency": "EUR"}],
         "experiments": experiments,
-    })
+    }))
 }
 
 fn experiment(more: Value) -> Value {
     let title = |text: &str| json!([{"channels": ["web", "app"], "type": "text", "name": "title", "value": text}]);
-    let mut body = json!({"key": "loud", "name": "Loud", "actions": ["Offer"], "holdout": 40, "goal": "purchase", "state": "running",
+    let body = json!({"key": "loud", "name": "Loud", "actions": ["Offer"], "holdout": 40, "goal": "purchase", "state": "running",
         "variants": [{"key": "plain", "weight": 1}, {"key": "loud", "weight": 1, "properties": title("LOUD")}]});
-    for (key, value) in more.as_object().expect("fields") {
-        if value.is_null() { drop(body.as_object_mut().map(|body| body.remove(key))) } else { body[key] = value.clone() }
-    }
-    body
+    with(body, &more)
 }
 
 /// What somebody gets of the offer: its title, or `-`.

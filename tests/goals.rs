@@ -4,34 +4,23 @@ mod common;
 #[path = "common/site.rs"]
 mod site;
 
-use common::{ADMIN, TA, TS, TW};
+use common::{TA, organisation, with};
 use serde_json::{Value, json};
 use site::{Site, at};
 
 /// Two actions that anybody gets on app, with costs and a campaign, and goals on a purchase.
 fn catalog() -> Value {
     let action = |name: &str, more: Value| {
-        let mut action = json!({"name": name, "type": "banner", "state": "active", "tags": [], "properties": [],
+        let action = json!({"name": name, "type": "banner", "state": "active", "tags": [], "properties": [],
             "targeting": {"channels": ["web", "app"]}, "capping": []});
-        for (key, value) in more.as_object().expect("fields") {
-            action[key] = value.clone();
-        }
-        action
+        with(action, &more)
     };
     let goal = |key: &str, more: Value| {
-        let mut goal = json!({"key": key, "name": key, "eventId": "Buy", "value": {"property": "total"}, "currency": "EUR",
+        let goal = json!({"key": key, "name": key, "eventId": "Buy", "value": {"property": "total"}, "currency": "EUR",
             "lookback": {"amount": 7, "unit": "days"}});
-        for (key, value) in more.as_object().expect("fields") {
-            goal[key] = value.clone();
-        }
-        goal
+        with(goal, &more)
     };
-    json!({
-        "organization": {"name": "Test", "timezone": "Europe/Berlin"},
-        "channels": [{"name": "Web", "key": "web"}, {"name": "App", "key": "app"}],
-        "tokens": [
-            {"token": TW, "channel": "web", "kind": "public"}, {"token": TA, "channel": "app", "kind": "public"},
-            {"token": TS, "channel": "web", "kind": "secret"}, {"token": ADMIN, "kind": "admin"}],
+    organisation(&json!({
         "events": [{"name": "Buy", "structure": [{"id": "total", "name": "total", "properties": {"key": "total", "type": "float"}}]}],
         "actionTypes": [{"name": "banner", "properties": []}],
         "actions": [
@@ -45,7 +34,7 @@ fn catalog() -> Value {
             goal("touch", json!({"dedupe": "once_per_touch", "value": {"fixed": 1}})),
             goal("visits", json!({"value": null, "currency": null, "touches": ["delivered", "shown"]})),
         ],
-    })
+    }))
 }
 
 const MARCH: &str = "start=2024-03-01&end=2024-03-31&resolution=month";

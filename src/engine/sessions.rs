@@ -274,17 +274,7 @@ impl Engine {
             }
             let mut inner = session.lock();
             let is_anonymous = !leader.core.identities.iter().any(|i| i.user_id == inner.user_id && !i.is_anonymous);
-            inner.is_anonymous = is_anonymous;
-            let user_id = inner.user_id.clone();
-            inner.queue(|seq| PushFrame::Identified {
-                seq,
-                id: None,
-                user_id,
-                is_anonymous,
-                merged: Vec::new(),
-                skipped: Vec::new(),
-                durable,
-            });
+            inner.now_acts(is_anonymous, durable);
             drop(inner);
             session.wake();
         }

@@ -1,7 +1,6 @@
 //! The undoing of merges: who was absorbed comes back.
 
 use super::{Engine, mint};
-use crate::push::PushFrame;
 use crate::telemetry::metrics as m;
 use crate::wire::Rejection;
 use compact_str::CompactString;
@@ -113,18 +112,7 @@ impl Engine {
             let is_anonymous =
                 identity.is_anonymous && !returned.core.identities.iter().any(|i| i.user_id == user_id && !i.is_anonymous);
             self.hub.bind(&session, returned.core.id);
-            let mut inner = session.lock();
-            inner.is_anonymous = is_anonymous;
-            inner.queue(|seq| PushFrame::Identified {
-                seq,
-                id: None,
-                user_id,
-                is_anonymous,
-                merged: Vec::new(),
-                skipped: Vec::new(),
-                durable: stamped.0,
-            });
-            drop(inner);
+            session.lock().now_acts(is_anonymous, stamped.0);
             session.wake();
         }
     }

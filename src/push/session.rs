@@ -186,6 +186,15 @@ impl Inner {
         self.outbox.queue(frame, Instant::now());
     }
 
+    /// A merge or split that others asked for changed whom it acts for. It is told once the log is durable up to
+    /// `durable`.
+    pub fn now_acts(&mut self, is_anonymous: bool, durable: u64) {
+        self.is_anonymous = is_anonymous;
+        let user_id = self.user_id.clone();
+        let (merged, skipped) = (Vec::new(), Vec::new());
+        self.queue(|seq| PushFrame::Identified { seq, id: None, user_id, is_anonymous, merged, skipped, durable });
+    }
+
     /// Gives the hold to the next connection; the present one gets to know.
     pub(super) fn take_holder(&mut self) -> Arc<Holder> {
         std::mem::take(&mut self.holder)

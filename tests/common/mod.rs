@@ -32,6 +32,25 @@ pub(crate) const ADMIN: &str = "ls_ad_test";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// `base` with the fields of `more`, which win.
+pub(crate) fn with(mut base: Value, more: &Value) -> Value {
+    let fields = base.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("fields").clone());
+    base
+}
+
+/// Who is asking in all tests: an organisation in Berlin, its channels and their tokens; with `more` definitions.
+pub(crate) fn organisation(more: &Value) -> Value {
+    let base = json!({
+        "organization": {"name": "Test", "timezone": "Europe/Berlin"},
+        "channels": [{"name": "Web", "key": "web"}, {"name": "App", "key": "app"}],
+        "tokens": [
+            {"token": TW, "channel": "web", "kind": "public"}, {"token": TA, "channel": "app", "kind": "public"},
+            {"token": TS, "channel": "web", "kind": "secret"}, {"token": ADMIN, "kind": "admin"}],
+    });
+    with(base, more)
+}
+
 /// The definitions of the acceptance list, and an action that is due once somebody saw a page.
 pub(crate) fn catalog() -> Value {
     let property = |key: &str, kind: &str, required: bool| json!({"id": key, "name": key, "properties": {"key": key, "type": kind, "isRequired": required}});
@@ -45,12 +64,7 @@ pub(crate) fn catalog() -> Value {
             {"source": "computed", "key": "views", "type": "integer", "operator": "greater_than_or_equal", "value": count}]})
     };
     let once = |event: &str| json!([{"channels": [], "event": event, "group": "user", "count": 1, "within": 0}]);
-    json!({
-        "organization": {"name": "Test", "timezone": "Europe/Berlin"},
-        "channels": [{"name": "Web", "key": "web"}, {"name": "App", "key": "app"}],
-        "tokens": [
-            {"token": TW, "channel": "web", "kind": "public"}, {"token": TA, "channel": "app", "kind": "public"},
-            {"token": TS, "channel": "web", "kind": "secret"}, {"token": ADMIN, "kind": "admin"}],
+    organisation(&json!({
         "events": [
             {"name": "Page Viewed", "description": "", "structure": [property("page", "string", true)]},
             {"name": "Checkout Started", "description": "", "structure": [property("total", "float", true), property("items", "integer", true)]}],
@@ -68,7 +82,7 @@ pub(crate) fn catalog() -> Value {
             action("Third", "notification", &[], viewed(3), json!([])),
             {"name": "Paused", "type": "banner", "state": "inactive", "tags": [], "properties": title("x"),
              "targeting": viewed(1), "capping": [], "hooks": [], "testUsers": []}],
-    })
+    }))
 }
 
 /// The default configuration, with what `adjust` changes.

@@ -1,8 +1,8 @@
 //! Everything at random, and after every few steps what a crash would leave: recovery gives the same
 //! profiles, memberships, merges and totals, and nothing differs from the fold of its log.
 
-use crate::rig::{ADMIN, APP, DAY, MINUTE, SECRET, START, WEB, catalog, copy};
-use lodestone::config::Config;
+use crate::common::{ADMIN, TA, TS, TW, config};
+use crate::rig::{DAY, MINUTE, START, catalog, copy};
 use lodestone::engine::Engine;
 use lodestone::engine::api::{ActInput, Acting, Caller, IdentifyInput, Stored, TrackInput};
 use lodestone::runtime::clock::{Clock, ManualClock};
@@ -44,10 +44,11 @@ struct World {
 }
 
 fn open(dir: &Path, clock: &Arc<ManualClock>) -> Arc<Engine> {
-    let mut config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
-    config.journal.segment_bytes = 1 << 16;
-    config.storage.dedupe_keep = 0;
-    config.retention.history = Some(Duration::from_secs(3 * 86_400));
+    let config = config(|config| {
+        config.journal.segment_bytes = 1 << 16;
+        config.storage.dedupe_keep = 0;
+        config.retention.history = Some(Duration::from_secs(3 * 86_400));
+    });
     Engine::open(dir, config.engine_options(), clock.clone(), &|_| ()).expect("the folder opens")
 }
 
@@ -96,7 +97,7 @@ impl World {
     }
 
     fn track(&mut self) {
-        let token = if self.dice.below(3) == 0 { APP } else { WEB };
+        let token = if self.dice.below(3) == 0 { TA } else { TW };
         let user = self.dice.user();
         let page = ["/a", "/b", "/c"][usize::try_from(self.dice.below(3)).unwrap()];
         let (event, properties) = match self.dice.below(4) {
@@ -143,7 +144,7 @@ impl World {
             merge_known: true,
             ..IdentifyInput::default()
         };
-        let done = self.engine.identify(&self.caller(SECRET), &input).expect("an identify");
+        let done = self.engine.identify(&self.caller(TS), &input).expect("an identify");
         self.newest = self.newest.max(done.seq.0);
         self.count("merges", !done.merged.is_empty());
     }
@@ -154,7 +155,7 @@ impl World {
         let action = &actions[usize::try_from(self.dice.below(actions.len() as u64)).unwrap()];
         let event = ["accept", "accept", "show", "decline"][usize::try_from(self.dice.below(4)).unwrap()];
         let input = ActInput { user_id: self.dice.user(), action_id: action, event, ..ActInput::default() };
-        if let Ok(Acting::Done(acted)) = self.engine.act(&self.caller(WEB), &input) {
+        if let Ok(Acting::Done(acted)) = self.engine.act(&self.caller(TW), &input) {
             self.newest = self.newest.max(acted.seq.0);
             self.count("reactions", true);
         }

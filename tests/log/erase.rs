@@ -1,6 +1,7 @@
 //! T-36, I-38: an event or a reaction leaves the log, and with it everything that was computed from it.
 
-use crate::rig::{MINUTE, Shop, WEB, copy, rows};
+use crate::common::TW;
+use crate::rig::{MINUTE, Shop, copy, rows};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -66,7 +67,7 @@ async fn what_cannot_be_erased() {
     assert_eq!(shop.admin(Method::DELETE, nobody, None).await.1["code"], "profile_not_found");
     let path = format!("/api/v1/event-log/{of_b}");
     assert_eq!(shop.admin(Method::DELETE, &path, None).await.1["code"], "missing_field");
-    assert_eq!(shop.call(Method::DELETE, &format!("{path}?userId=b"), WEB, None).await.0, 403);
+    assert_eq!(shop.call(Method::DELETE, &format!("{path}?userId=b"), TW, None).await.0, 403);
     let long = json!({"reason": "x".repeat(501)});
     assert_eq!(shop.admin(Method::DELETE, &format!("{path}?userId=b"), Some(long)).await.0, 422);
     let because = json!({"reason": "asked for by mail"});
@@ -82,7 +83,7 @@ async fn a_retry_does_not_resurrect() {
     for checkpoint_first in [false, true] {
         let shop = Shop::configured(|config| config.storage.dedupe_keep = 0).await;
         let message = json!({"userId": "a", "event": "View", "properties": {"page": "/", "price": 3.0}, "messageId": "m-1"});
-        assert_eq!(shop.post("/v1/track", WEB, message.clone()).await, 204);
+        assert_eq!(shop.post("/v1/track", TW, message.clone()).await, 204);
         if checkpoint_first {
             shop.checkpoint().await;
         }
@@ -90,7 +91,7 @@ async fn a_retry_does_not_resurrect() {
         shop.checkpoint().await;
         shop.checkpoint().await;
         for shop in [&shop, &shop.crashed().await] {
-            assert_eq!(shop.post("/v1/track", WEB, message.clone()).await, 204);
+            assert_eq!(shop.post("/v1/track", TW, message.clone()).await, 204);
             assert_eq!(shop.value("a", "views").await, json!(0), "checkpoint first: {checkpoint_first}");
         }
     }

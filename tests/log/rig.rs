@@ -2,24 +2,18 @@
 
 use lodestone::config::Config;
 use lodestone::engine::Engine;
-use lodestone::net;
 use lodestone::runtime::clock::{Clock, ManualClock};
 use lodestone::storage::Store;
 use lodestone_state::ids::{Millis, ProfileId};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-pub(crate) const WEB: &str = "ls_wk_log_web";
-pub(crate) const APP: &str = "ls_wk_log_app";
-pub(crate) const SECRET: &str = "ls_sk_log_web";
-pub(crate) const ADMIN: &str = "ls_ad_log";
+use crate::common::{ADMIN, Server, TS, TW, http_client, organisation};
+
 /// 2026-03-02T10:00:00Z, a Monday.
 pub(crate) const START: i64 = 1_772_445_600_000;
 pub(crate) const MINUTE: i64 = 60_000;
@@ -42,12 +36,7 @@ pub(crate) fn catalog() -> Value {
                "capping": capping, "hooks": [], "testUsers": []})
     };
     let cap = |event: &str, group: &str, count: u32, within: u64| json!({"channels": [], "event": event, "group": group, "count": count, "within": within});
-    json!({
-        "organization": {"name": "Test", "timezone": "Europe/Berlin"},
-        "channels": [{"name": "Web", "key": "web"}, {"name": "App", "key": "app"}],
-        "tokens": [
-            {"token": WEB, "channel": "web", "kind": "public"}, {"token": APP, "channel": "app", "kind": "public"},
-            {"token": SECRET, "channel": "web", "kind": "secret"}, {"token": ADMIN, "kind": "admin"}],
+    organisation(&json!({
         "events": [
             {"name": "View", "description": "", "structure": [property("page", "string"), property("price", "float")]},
             {"name": "Buy", "description": "", "structure": [property("amount", "float")]}],
@@ -82,7 +71,7 @@ pub(crate) fn catalog() -> Value {
             action("Once", json!([cap("accepted", "user", 1, 0)])),
             action("Two in all", json!([cap("accepted", "all", 2, 0)])),
             action("Two an hour", json!([cap("accepted", "all", 2, 3600)]))],
-    })
+    }))
 }
 
 pub(crate) struct Shop {
@@ -90,16 +79,15 @@ pub(crate) struct Shop {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) dir: TempDir,
     pub(crate) config: Config,
-    pub(crate) address: SocketAddr,
+    pub(crate) server: Server,
     client: Client,
-    shutdown: CancellationToken,
 }
 
 fn config(adjust: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::layered(None, std::iter::empty()).expect("the defaults are valid");
-    config.journal.segment_bytes = 1 << 20;
-    adjust(&mut config);
-    config
+    crate::common::config(|config| {
+        config.journal.segment_bytes = 1 << 20;
+        adjust(config);
+    })
 }
 
 impl Shop {
@@ -115,18 +103,13 @@ impl Shop {
     }
 
     async fn on(dir: TempDir, clock: Arc<ManualClock>, config: Config) -> Self {
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        lodestone::telemetry::metrics::install();
-        let engine = Engine::open(dir.path(), config.engine_options(), clock.clone(), &|_| ()).expect("the folder opens");
+        let server = Server::on(dir.path(), clock.clone(), &config).await;
+        let engine = server.engine.clone();
         // No checkpoints and no sweeps: they happen when a test wants them.
         let (timers, fanout) = (engine.clone(), engine.clone());
         std::thread::spawn(move || fanout.run_fanout());
         std::thread::spawn(move || timers.run_timers());
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("a bound port");
-        let shutdown = CancellationToken::new();
-        tokio::spawn(net::serve(engine.clone(), listener, config.server.clone(), shutdown.clone()));
-        Self { engine, clock, dir, config, address, client: Client::new(), shutdown }
+        Self { engine, clock, dir, config, server, client: http_client() }
     }
 
     /// Another server on what a crash of this one would leave behind right now.
@@ -151,7 +134,7 @@ impl Shop {
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> (u16, Value) {
-        let mut call = self.client.request(method, format!("http://{}{path}", self.address)).bearer_auth(token);
+        let mut call = self.client.request(method, self.server.url(path)).bearer_auth(token);
         if let Some(body) = body {
             call = call.header("content-type", "application/json").body(body.to_string());
         }
@@ -183,7 +166,7 @@ impl Shop {
     }
 
     pub(crate) async fn track(&self, user: &str, event: &str, properties: Value) {
-        self.track_late(WEB, user, event, properties, 0).await;
+        self.track_late(TW, user, event, properties, 0).await;
     }
 
     pub(crate) async fn view(&self, user: &str, page: &str, price: f64) {
@@ -194,12 +177,12 @@ impl Shop {
     pub(crate) async fn identify(&self, user: &str, previous: Option<&str>, traits: Option<Value>) {
         let body = json!({"userId": user, "type": "user_id", "previousUserId": previous, "traits": traits,
                           "traitsMode": "merge", "mergeKnown": true});
-        assert_eq!(self.post("/v1/identify", SECRET, body).await, 204);
+        assert_eq!(self.post("/v1/identify", TS, body).await, 204);
     }
 
     pub(crate) async fn act(&self, user: &str, action: &str, verb: &str) -> u16 {
         let id = self.action(action);
-        self.post("/v1/actions/act", WEB, json!({"userId": user, "actionId": id, "event": verb})).await
+        self.post("/v1/actions/act", TW, json!({"userId": user, "actionId": id, "event": verb})).await
     }
 
     pub(crate) fn action(&self, name: &str) -> String {
@@ -273,13 +256,6 @@ impl Shop {
             let (status, found) = self.admin(Method::POST, &format!("/api/v1/profiles/{id}/refresh"), None).await;
             assert_eq!((status, &found["drift"]), (200, &json!(0)), "{user}: {found}");
         }
-    }
-}
-
-impl Drop for Shop {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-        self.engine.stop_background();
     }
 }
 

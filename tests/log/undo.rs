@@ -1,6 +1,7 @@
 //! The undoing of merges.
 
-use crate::rig::{APP, MINUTE, Shop, WEB, eventually};
+use crate::common::{TA, TW};
+use crate::rig::{MINUTE, Shop, eventually};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ async fn merged() -> (Shop, String, String) {
     shop.view("an", "/a", 1.0).await;
     shop.view("an", "/b", 2.0).await;
     let body = json!({"userId": "an", "type": "x", "isAnonymous": true, "traits": {"city": "Bonn", "age": 20}});
-    assert_eq!(shop.post("/v1/identify", WEB, body).await, 204);
+    assert_eq!(shop.post("/v1/identify", TW, body).await, 204);
     let absorbed = shop.id("an").await;
     shop.pass(MINUTE);
     shop.identify("u", None, Some(json!({"fav": "/u", "age": 40}))).await;
@@ -32,7 +33,7 @@ async fn both_come_back_with_what_arrived_meanwhile() {
     shop.pass(MINUTE);
     // Meanwhile: each goes on, and the anonymous id is seen in another channel too.
     shop.view("u", "/u2", 3.0).await;
-    shop.track_late(APP, "an", "View", json!({"page": "/c", "price": 5}), 0).await;
+    shop.track_late(TA, "an", "View", json!({"page": "/c", "price": 5}), 0).await;
     shop.track("an", "Buy", json!({"amount": 7})).await;
     shop.identify("an", None, Some(json!({"city": "Berlin"}))).await;
     shop.identify("u", None, Some(json!({"age": 41}))).await;
@@ -200,11 +201,11 @@ async fn sessions_follow_their_ids() {
     shop.engine.apply_catalog(&catalog.to_string()).expect("the catalog is valid");
     let mut sockets = Vec::new();
     for user in ["an", "u"] {
-        let url = format!("ws://{}/v1/ws", shop.address);
+        let url = format!("ws://{}/v1/ws", shop.server.address);
         let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("a socket");
         let say = |frame: Value| Message::text(frame.to_string());
         let who = if user == "an" { "anonymousId" } else { "userId" };
-        socket.send(say(json!({"t": "hello", "v": 1, "token": APP, who: user}))).await.unwrap();
+        socket.send(say(json!({"t": "hello", "v": 1, "token": TA, who: user}))).await.unwrap();
         socket.send(say(json!({"t": "subscribe", "id": "s", "sub": "s", "type": "coupon"}))).await.unwrap();
         let offered = frame_of(&mut socket, "subscribed").await;
         assert_eq!(offered["actions"].as_array().unwrap().len(), 3, "{offered}");

@@ -1,6 +1,6 @@
 //! Frequency budgets and quiet hours, over the sockets of one person.
 
-use crate::common::TA;
+use crate::common::{TA, with};
 use crate::rig::{NONE, Stage, TEN, Visitor, action, document, goes};
 use serde_json::{Value, json};
 
@@ -9,10 +9,7 @@ fn of(title: &str, priority: i64, tags: &[&str]) -> Value {
 }
 
 fn budget(event: &str, count: u32, more: &Value) -> Value {
-    let mut budget =
-        json!({"name": format!("{count} {event}"), "event": event, "count": count, "within": 1, "withinUnit": "days"});
-    budget.as_object_mut().expect("fields").extend(more.as_object().expect("fields").clone());
-    budget
+    with(json!({"name": format!("{count} {event}"), "event": event, "count": count, "within": 1, "withinUnit": "days"}), more)
 }
 
 async fn stage(now: &str, actions: &[Value], budgets: &[Value]) -> Stage {

@@ -1,6 +1,6 @@
 //! A server whose time the test sets, and visitors who tell in a line what they are told.
 
-use crate::common::{Client, Server, TA, TS, TW};
+use crate::common::{Client, Server, TW, organisation, with};
 use lodestone::config::Config;
 use lodestone::runtime::clock::ManualClock;
 use lodestone_state::ids::Millis;
@@ -66,12 +66,7 @@ pub(crate) fn document(actions: &[Value], budgets: &[Value]) -> Value {
             {"id": "Go", "exclude": false, "operator": operator, "count": count,
              "timeWindowOperator": "within", "timeWindowStart": 1, "timeWindowUnit": "hours"}]})
     };
-    json!({
-        "organization": {"name": "Test", "timezone": "Europe/Berlin"},
-        "channels": [{"name": "Web", "key": "web"}, {"name": "App", "key": "app"}],
-        "tokens": [
-            {"token": TW, "channel": "web", "kind": "public"}, {"token": TA, "channel": "app", "kind": "public"},
-            {"token": TS, "channel": "web", "kind": "secret"}],
+    organisation(&json!({
         "events": [{"name": "Go", "description": "", "structure": [leaf("n", "integer")]}],
         "contexts": [{"channel": "web", "structure": [leaf("page", "string")]}],
         "customTraits": {"structure": [leaf("age", "integer"), leaf("city", "string"), leaf("vip", "boolean"),
@@ -89,7 +84,7 @@ pub(crate) fn document(actions: &[Value], budgets: &[Value]) -> Value {
             {"name": "banner", "version": 1, "properties": []}, {"name": "notification", "version": 1, "properties": []}],
         "actions": actions,
         "budgets": budgets,
-    })
+    }))
 }
 
 impl Stage {
@@ -183,9 +178,7 @@ impl Visitor {
 
     pub(crate) async fn subscribe(&mut self, sub: &str, more: &Value) -> Vec<String> {
         let id = self.next_id("subscribe");
-        let mut frame = json!({"t": "subscribe", "id": id, "sub": sub});
-        frame.as_object_mut().expect("an object").extend(more.as_object().expect("fields").clone());
-        self.client.send(frame).await;
+        self.client.send(with(json!({"t": "subscribe", "id": id, "sub": sub}), more)).await;
         let answer = self.client.frame_of("subscribed").await;
         self.note_seq(&answer);
         answer["actions"].as_array().expect("a list").iter().map(|action| self.name(action)).collect()

@@ -115,19 +115,15 @@ impl ExperimentDef {
     }
 }
 
+/// The actions that it is about, each once.
 fn actions(json: &Json, resolve: &dyn Resolve, pointer: &str, reader: &mut Reader<'_>) -> Box<[ActionSlot]> {
     let mut slots = Vec::new();
-    for (i, action) in reader.list(json, "actions", pointer).iter().enumerate() {
-        match action.as_str().map(|name| resolve.action(name)) {
-            Some(Some(slot)) if slots.contains(&slot) => {
-                reader.refuse(format!("{pointer}/actions/{i}"), format!("action {action} is named twice"));
-            }
-            Some(Some(slot)) => slots.push(slot),
-            Some(None) => {
-                let pointer = format!("{pointer}/actions/{i}");
-                reader.issues.push(Issue::new(pointer, "action_not_found", format!("no action {action}")));
-            }
-            None => reader.refuse(format!("{pointer}/actions/{i}"), format!("an action is named by id or name, not {action}")),
+    for (i, slot) in reader.actions(json, resolve, pointer) {
+        if slots.contains(&slot) {
+            let action = &json["actions"][i];
+            reader.refuse(format!("{pointer}/actions/{i}"), format!("action {action} is named twice"));
+        } else {
+            slots.push(slot);
         }
     }
     slots.into()

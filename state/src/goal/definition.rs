@@ -99,7 +99,9 @@ impl GoalDef {
         let model = word(json, "model", &Model::WORDS, pointer, &mut reader);
         let dedupe = word(json, "dedupe", &DEDUPES, pointer, &mut reader);
         let touches = touches(json, pointer, &mut reader);
-        let actions = actions(json, resolve, pointer, &mut reader);
+        // Whether all names exist is the catalog's to check; one that is gone stands for itself, so that the list
+        // does not become an empty one, which would mean all.
+        let actions = reader.actions(json, resolve, pointer).into_iter().map(|(_, slot)| slot).collect();
         let expose = match json.get("expose") {
             None | Some(Json::Null) => false,
             Some(Json::Bool(expose)) => *expose,
@@ -249,23 +251,6 @@ fn touches(json: &Json, pointer: &str, reader: &mut Reader<'_>) -> Box<[Reaction
         kinds.push(Reaction::Accepted);
     }
     kinds.into()
-}
-
-/// Actions by id or name. Whether all names exist is the catalog's to check; one that is gone stands for
-/// itself, so that the list does not become an empty one, which would mean all.
-fn actions(json: &Json, resolve: &dyn Resolve, pointer: &str, reader: &mut Reader<'_>) -> Box<[ActionSlot]> {
-    let mut slots = Vec::new();
-    for (i, action) in reader.list(json, "actions", pointer).iter().enumerate() {
-        match action.as_str().map(|name| resolve.action(name)) {
-            Some(Some(slot)) => slots.push(slot),
-            Some(None) => {
-                let pointer = format!("{pointer}/actions/{i}");
-                reader.issues.push(Issue::new(pointer, "action_not_found", format!("no action {action}")));
-            }
-            None => reader.refuse(format!("{pointer}/actions/{i}"), format!("an action is named by id or name, not {action}")),
-        }
-    }
-    slots.into()
 }
 
 /// An optional word out of a closed list.

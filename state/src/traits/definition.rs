@@ -2,7 +2,7 @@
 
 use super::{TraitState, tally};
 use crate::expr::{self, Expr, PathRef, Place, Resolve, Source};
-use crate::ids::{ChannelSlot, EventSlot};
+use crate::ids::{ActionSlot, ChannelSlot, EventSlot};
 use crate::issue::{DEFINITION_INVALID, Issue};
 use crate::schema::DataType;
 use crate::time::Zone;
@@ -220,6 +220,20 @@ impl Reader<'_> {
             }
         }
         slots.into()
+    }
+
+    /// An optional list of actions, by id or name, each with its place in it.
+    pub(crate) fn actions(&mut self, json: &Json, resolve: &dyn Resolve, pointer: &str) -> Vec<(usize, ActionSlot)> {
+        let mut slots = Vec::new();
+        for (i, action) in self.list(json, "actions", pointer).iter().enumerate() {
+            let pointer = format!("{pointer}/actions/{i}");
+            match action.as_str().map(|name| resolve.action(name)) {
+                Some(Some(slot)) => slots.push((i, slot)),
+                Some(None) => self.issues.push(Issue::new(pointer, "action_not_found", format!("no action {action}"))),
+                None => self.refuse(pointer, format!("an action is named by id or name, not {action}")),
+            }
+        }
+        slots
     }
 
     /// An optional list.
