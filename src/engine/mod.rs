@@ -17,7 +17,6 @@ mod checkpoint;
 mod dedupe;
 mod definitions;
 pub(crate) mod draft;
-pub mod dry_run;
 mod erase;
 mod evaluate;
 mod experiments;

@@ -17,8 +17,8 @@ use super::edit::wrong;
 use super::explain::{ask, fields};
 use super::reactions::instant;
 use super::{Answer, Shared, admin, parsed, read_json};
-use crate::engine::dry_run::{Place, Span};
 use crate::engine::preview::computed::{PEOPLE_MAX, People};
+use crate::engine::preview::dry_run::{Place, Span};
 use crate::net::problem::Problem;
 
 /// How long a preview may take unless the query says otherwise, and at most.

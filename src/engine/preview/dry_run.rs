@@ -1,11 +1,12 @@
 //! What an audience that nobody has saved would have done over the last days: who would have entered and left,
 //! and when.
 
-use super::Engine;
-use super::draft::Drafted;
-use super::explain::{Unanswered, invalid};
-use super::preview::{Share, user_ids};
-use super::scan::Cancel;
+use super::share::Share;
+use super::user_ids;
+use crate::engine::Engine;
+use crate::engine::draft::Drafted;
+use crate::engine::explain::{Unanswered, invalid};
+use crate::engine::scan::Cancel;
 use lodestone_state::event::MembershipChange;
 use lodestone_state::explain::{Needs, lookback, narrow};
 use lodestone_state::ids::{AudienceSlot, Millis, ProfileId};
@@ -245,8 +246,8 @@ impl Diary {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Rig;
     use super::*;
+    use crate::engine::testing::Rig;
 
     /// From when on a log that is cut answers as the whole one would.
     #[test]
