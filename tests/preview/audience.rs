@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::common::{TA, TS};
 use crate::dice::Dice;
 use crate::site::Site;
 use crate::town::{audience, audiences, built, count, live, post, posted, some_audience, start, state, stir};
@@ -106,10 +107,21 @@ async fn what_is_live_is_put_together() {
 async fn t58_the_member_is_told_with_traits_and_nothing_changes() {
     let site = start(&json!({})).await;
     live(&site, PEOPLE, 0..1440).await;
+    let step = |event: &str, properties: Value| json!({"userId": "t45", "event": event, "properties": properties, "context": {"country": "DE"}});
+    for (now, token, body) in [
+        ("03-02T10:00", TS, step("Page Viewed", json!({"page": "/"}))),
+        ("03-02T10:01", TA, step("Checkout Started", json!({"total": 5, "items": 1}))),
+    ] {
+        site.set(now);
+        let (status, code, _) = site.call(token, "/v1/track", &body).await;
+        assert_eq!((status, code.as_str()), (204, ""));
+    }
     state(&site, PEOPLE).await;
+    site.profile("t45").await;
     site.checkpoint().await;
     let before = state(&site, PEOPLE).await;
     assert_eq!(before[2], json!(0), "a checkpoint has everything: {before:?}");
+    let mut told_of = 0;
     for (key, definition) in audiences() {
         let told = posted(&site, "audiences/preview", &definition).await;
         for row in told["sample"].as_array().expect("a list") {
@@ -119,10 +131,20 @@ async fn t58_the_member_is_told_with_traits_and_nothing_changes() {
                 assert_eq!(row[field], profile[field], "{key} {user} {field}");
             }
             let why = row["why"].as_array().expect("clauses");
+            if (key, user) == ("funnel", "t45") {
+                assert_eq!(
+                    (&row["matchedSince"], &row["computedTraits"]["views"]),
+                    (&json!("2024-03-02T10:01:00.000Z"), &json!(1))
+                );
+                let steps = why.iter().find(|clause| clause["type"] == "chain").expect("the chain")["steps"].clone();
+                let times = [0, 1].map(|i| steps[i]["events"][0]["timestamp"].clone());
+                assert_eq!(times, ["2024-03-02T10:00:00.000Z", "2024-03-02T10:01:00.000Z"].map(|at| json!(at)));
+                told_of += 1;
+            }
             assert!(!why.is_empty() && why.iter().all(|clause| clause["holds"] == true), "{key} {user}: {why:?}");
         }
     }
-    assert_eq!(state(&site, PEOPLE).await, before);
+    assert_eq!((told_of, state(&site, PEOPLE).await), (1, before));
 }
 
 /// Against the audience that it would replace: who would come, who would go; and whom else it meets.
@@ -181,7 +203,7 @@ async fn what_is_wrong_is_told_as_saving_tells_it() {
     assert_eq!((&told["count"], &told["change"]), (&json!(0), &Value::Null));
     let (status, answer) = post(&site, "audiences/preview?within=1", &right).await;
     assert_eq!((status, answer["code"].as_str()), (400, Some("invalid_query")), "{answer}");
-    let (status, _, _) = site.call(crate::common::TS, "/api/v1/audiences/preview", &right).await;
+    let (status, _, _) = site.call(TS, "/api/v1/audiences/preview", &right).await;
     assert_eq!(status, 403);
 }
 

@@ -152,6 +152,10 @@ async fn history_that_is_gone_is_told() {
     let run = posted(&site, "audiences/dry-run", &ask(often(2, json!({})))).await;
     let history = json!({"keptFrom": "2024-03-05T00:00:00.000Z", "profilesOlder": 1, "exactFrom": null});
     assert_eq!((&run["exact"], &run["history"], &run["entered"]), (&json!(false), &history, &json!(0)), "it counts what is gone");
+    // Whoever belongs before anything happens has done so since they were first seen, not since what is kept of them.
+    let run = posted(&site, "audiences/dry-run", &ask(audience(true, json!([]), json!([])))).await;
+    let seen = [("2024-03-01T12:00:00.000Z", "u0"), ("2024-03-15T12:00:00.000Z", "u1")];
+    assert_eq!(told(&run), seen.map(|(at, user)| (at.to_owned(), user.to_owned(), "entered".to_owned())));
     // Two days after the oldest that is kept nothing older matters to a window of two days.
     let run = posted(&site, "audiences/dry-run", &ask(often(1, within.clone()))).await;
     assert_eq!((&run["exact"], &run["history"]["exactFrom"]), (&json!(false), &json!("2024-03-07T00:00:00.000Z")));
