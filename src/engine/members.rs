@@ -24,18 +24,22 @@ impl Engine {
         profile.moves.extend(changes.members.iter().copied());
     }
 
+    /// The membership log of a profile, oldest first.
+    pub(super) fn moves_of(&self, profile: &Profile) -> Vec<MembershipChange> {
+        let mut all = self.disk.moves(profile.core.id).unwrap_or_default();
+        all.extend(profile.moves.iter().copied());
+        all.sort_by_key(|change| (change.t, change.seq, change.audience, change.entered));
+        all.dedup_by_key(|change| (change.t, change.audience, change.entered));
+        all
+    }
+
     /// The membership log of a profile, newest first: what checkpoints have written and what is in memory.
     #[must_use]
     pub fn memberships_json(&self, id: ProfileId, limit: usize) -> Option<Value> {
         let shared = self.store.get(id)?;
         // Due timers fire first: what is read is true as of now.
         self.touch(&shared);
-        let profile = shared.lock();
-        let mut all = self.disk.moves(profile.core.id).unwrap_or_default();
-        all.extend(profile.moves.iter().copied());
-        drop(profile);
-        all.sort_by_key(|change| (change.t, change.seq, change.audience, change.entered));
-        all.dedup_by_key(|change| (change.t, change.audience, change.entered));
+        let all = self.moves_of(&shared.lock());
         let plan = self.plan.load();
         let total = all.len();
         let rows: Vec<Value> = all.iter().rev().take(limit).map(|change| move_json(&plan, change)).collect();

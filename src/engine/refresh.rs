@@ -5,10 +5,9 @@
 
 use super::Engine;
 use crate::telemetry::metrics as m;
-use lodestone_state::ids::{AudienceSlot, DefId, ProfileId, TraitSlot};
-use lodestone_state::machine::{self, Changes};
-use lodestone_state::plan::{Kind, Plan};
-use lodestone_state::profile::Profile;
+use lodestone_state::ids::{DefId, ProfileId};
+use lodestone_state::machine::{self, Changes, Part};
+use lodestone_state::plan::Kind;
 use lodestone_state::store::Shared;
 use std::sync::atomic::Ordering;
 
@@ -17,21 +16,13 @@ use std::sync::atomic::Ordering;
 pub struct Refreshed {
     /// Profiles looked at.
     pub profiles: u64,
-    /// Values and memberships that were not what the log says. Anything but 0 is a defect.
+    /// Parts of profiles ([`Part`]) that were not what the log says. Anything but 0 is a defect.
     pub drift: u64,
 }
 
 /// Another refresh is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
-
-/// What is compared.
-#[derive(Clone, Copy)]
-enum Scope {
-    Trait(TraitSlot),
-    Audience(AudienceSlot),
-    All,
-}
 
 impl Engine {
     /// Derives one computed trait or audience again for every profile, one lock at a time while events keep
@@ -43,18 +34,18 @@ impl Engine {
     pub fn refresh(&self, kind: Kind, id: DefId) -> Result<Option<Refreshed>, Busy> {
         let Some(_one_at_a_time) = self.refresh_gate.try_lock() else { return Err(Busy) };
         let plan = self.plan.load_full();
-        let scope = match kind {
-            Kind::ComputedTrait => plan.traits.iter().flatten().find(|one| one.id == id).map(|one| Scope::Trait(one.slot)),
-            Kind::Audience => plan.audiences.iter().flatten().find(|one| one.id == id).map(|one| Scope::Audience(one.slot)),
+        let part = match kind {
+            Kind::ComputedTrait => plan.traits.iter().flatten().find(|one| one.id == id).map(|one| Part::Trait(one.slot)),
+            Kind::Audience => plan.audiences.iter().flatten().find(|one| one.id == id).map(|one| Part::Audience(one.slot)),
             _ => None,
         };
-        let Some(scope) = scope else { return Ok(None) };
+        let Some(part) = part else { return Ok(None) };
         let mut found = Refreshed::default();
         for shared in self.store.all() {
             if self.stopping.load(Ordering::Relaxed) {
                 break;
             }
-            if let Some(drift) = self.refresh_one(&shared, scope) {
+            if let Some(drift) = self.refresh_one(&shared, Some(part)) {
                 found = Refreshed { profiles: found.profiles + 1, drift: found.drift + drift };
             }
         }
@@ -64,12 +55,13 @@ impl Engine {
     /// Derives everything about one profile again. `None` when there is no such profile.
     #[must_use]
     pub fn refresh_profile(&self, id: ProfileId) -> Option<Refreshed> {
-        let drift = self.refresh_one(&self.store.get(id)?, Scope::All)?;
+        let drift = self.refresh_one(&self.store.get(id)?, None)?;
         Some(Refreshed { profiles: 1, drift })
     }
 
-    /// How much of `scope` was not what the log says; `None` for a profile that is gone.
-    fn refresh_one(&self, shared: &Shared, scope: Scope) -> Option<u64> {
+    /// How many parts were not what the log says, of `part` alone if one is named; `None` for a profile that
+    /// is gone.
+    fn refresh_one(&self, shared: &Shared, part: Option<Part>) -> Option<u64> {
         let mut profile = shared.lock();
         if profile.gone.is_some() {
             return None;
@@ -82,30 +74,18 @@ impl Engine {
         let mut derived = profile.clone();
         let mut changes = Changes::default();
         machine::rebuild(&plan, &mut derived, true, &mut self.history(), &mut changes);
-        let drift = drift(&plan, &profile, &derived, scope);
+        let mut parts = machine::differences(&plan, &profile, &mut derived, &self.moves_of(&profile));
+        parts.retain(|found| part.is_none_or(|part| part == *found));
+        let drift = parts.len() as u64;
         if drift > 0 {
-            tracing::error!(profile = %profile.core.id, drift, "state is not the fold of its log; repaired");
+            tracing::error!(profile = %profile.core.id, ?parts, "state is not the fold of its log; repaired");
             m::drifted(drift);
             *profile = derived;
+            self.settle_rules(&plan, shared, &mut profile, &mut changes);
             self.mark_dirty(shared, &mut profile);
             self.after(&plan, shared, &mut profile, &changes);
         }
         Some(drift)
-    }
-}
-
-/// Values and memberships in which the two differ.
-fn drift(plan: &Plan, profile: &Profile, derived: &Profile, scope: Scope) -> u64 {
-    let value =
-        |slot: TraitSlot| u64::from(machine::trait_value(plan, profile, slot) != machine::trait_value(plan, derived, slot));
-    let member = |slot: AudienceSlot| u64::from(profile.member_since(slot).is_some() != derived.member_since(slot).is_some());
-    match scope {
-        Scope::Trait(slot) => value(slot),
-        Scope::Audience(slot) => member(slot),
-        Scope::All => {
-            let traits: u64 = plan.traits.iter().flatten().map(|one| value(one.slot)).sum();
-            traits + plan.audience_slots().map(member).sum::<u64>()
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! An engine in a folder of its own, for tests of what it holds in memory.
 
-use super::api::{Caller, Stored, TrackInput};
+use super::api::{ActInput, Acting, Caller, Stored, TrackInput};
 use super::{Engine, Options};
 use crate::runtime::clock::SystemClock;
 use lodestone_state::plan::Kind;
@@ -48,11 +48,23 @@ impl Rig {
         self.engine.change_catalog(|catalog| catalog.remove(kind, key, false)).unwrap_or_else(|issues| panic!("{issues:#?}"));
     }
 
+    fn caller(&self) -> Caller {
+        let grant = self.engine.authenticate(TOKEN).expect("a known token");
+        Caller { channel: grant.channel.expect("a channel"), grant }
+    }
+
+    /// `user` accepts an action, which has no hooks.
+    pub(super) fn accept(&self, user: &str, action: &str) {
+        let plan = self.engine.plan();
+        let action = plan.actions.iter().flatten().find(|one| one.name == action).expect("an action").id.to_string();
+        let input = ActInput { user_id: user, action_id: &action, event: "accept", ..ActInput::default() };
+        let acted = self.engine.act(&self.caller(), &input);
+        assert!(matches!(acted, Ok(Acting::Done(_))), "{acted:?}");
+    }
+
     /// One view by `user`.
     pub(super) fn view(&self, user: &str) {
-        let grant = self.engine.authenticate(TOKEN).expect("a known token");
-        let caller = Caller { channel: grant.channel.expect("a channel"), grant };
-        let stored = self.engine.track(&caller, &TrackInput { user_id: user, event: "View", ..TrackInput::default() });
+        let stored = self.engine.track(&self.caller(), &TrackInput { user_id: user, event: "View", ..TrackInput::default() });
         assert!(matches!(stored, Stored::Stored { .. }), "{stored:?}");
     }
 

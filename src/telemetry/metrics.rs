@@ -113,7 +113,7 @@ pub const METRICS: &[Metric] = &[
     metric("lodestone_backfill_events_total", Kind::Counter, NONE, Unit::Count, "Events of the profiles that the sweep folded anew."),
     metric("lodestone_backfill_left_profiles", Kind::Gauge, NONE, Unit::Count, "Profiles that the sweep has still to visit."),
     metric("lodestone_backfill_building_definitions", Kind::Gauge, NONE, Unit::Count, "Definitions that are not live for every profile yet."),
-    metric("lodestone_refresh_drift_total", Kind::Counter, NONE, Unit::Count, "Values and memberships that a refresh found wrong: a defect if it is not 0."),
+    metric("lodestone_refresh_drift_total", Kind::Counter, NONE, Unit::Count, "Parts of profiles that a refresh found wrong (values, memberships, rules, goals, budgets, experiments, caps): a defect if it is not 0."),
     metric("lodestone_timer_lateness_seconds", LATENCY, NONE, Unit::Seconds, "How long after its deadline a profile's timer fired."),
     metric("lodestone_checkpoint_duration_seconds", Kind::Histogram(Buckets::Slow), NONE, Unit::Seconds, "Time to write one checkpoint."),
     metric("lodestone_checkpoint_bytes_total", Kind::Counter, NONE, Unit::Bytes, "Bytes written by checkpoints."),

@@ -242,6 +242,9 @@ impl World {
                 let live = profile.member_since(plan.slot).is_some();
                 prop_assert_eq!(live, fold.member_since(plan.slot).is_some(), "audience {}", plan.name);
             }
+            let mut derived = profile.clone();
+            machine::rebuild(&self.plan, &mut derived, true, &mut TailOnly, &mut Changes::default());
+            prop_assert_eq!(machine::differences(&self.plan, profile, &mut derived, &[]), []);
         }
         self.budgets_by_counting()
     }

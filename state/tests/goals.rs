@@ -361,6 +361,9 @@ impl World {
             let fold = machine::fold(&self.plan, profile.core.id, &log, Millis(self.now));
             prop_assert_eq!(&profile.core.goals, &fold.core.goals, "live goals are the fold's");
             prop_assert_eq!(&profile.core.trials, &fold.core.trials, "live trials are the fold's");
+            let mut derived = profile.clone();
+            machine::rebuild(&self.plan, &mut derived, true, &mut TailOnly, &mut Changes::default());
+            prop_assert_eq!(machine::differences(&self.plan, profile, &mut derived, &[]), []);
             for goal in &self.goals {
                 self.check_goal(profile, goal, &log)?;
             }

@@ -223,6 +223,18 @@ impl CapState {
         self.in_window(cap, now).copied()
     }
 
+    /// Whether `other` counts what this counts: single reactions, and for each of `caps` those in its window,
+    /// as far back as it looks.
+    #[must_use]
+    pub fn counts_as<'c>(&self, other: &Self, caps: impl IntoIterator<Item = &'c Cap>, now: Millis) -> bool {
+        let newest = |state: &Self, cap: &Cap| -> Vec<Millis> {
+            let looks_back = usize::try_from(cap.count).unwrap_or(usize::MAX);
+            state.in_window(cap, now).rev().take(looks_back).copied().collect()
+        };
+        let alike = |cap: &Cap| cap.within_ms.is_none() || newest(self, cap) == newest(other, cap);
+        self.counters == other.counters && caps.into_iter().all(alike)
+    }
+
     /// The instants that `cap` counts now, oldest first.
     fn in_window(&self, cap: &Cap, now: Millis) -> std::collections::vec_deque::Iter<'_, Millis> {
         static NONE: VecDeque<Millis> = VecDeque::new();

@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod custom;
+mod drift;
 mod erase;
 mod feed;
 mod goals;
@@ -22,6 +23,7 @@ mod watch;
 
 pub use arrivals::arrivals;
 pub use custom::union;
+pub use drift::{Part, differences};
 pub use erase::outdated;
 pub use log::{absorb, fold, forget, rebuild};
 pub use moves::moves;
