@@ -9,6 +9,7 @@ SIGKILL at a random moment; what was not acknowledged is sent again under its id
   is given up and kept;
 * what came twice has one id, and nothing came that was not recorded;
 * the receivers that misbehave did not delay the good one, and no redirect was followed;
+* a rule that fires calls its webhook for each firing, under one id, with the firing that is in the log;
 * every signature verifies with `standardwebhooks` from PyPI and from npm, during a rotation with both keys,
   and a changed body does not.
 
@@ -58,12 +59,14 @@ backoff = "20ms"
 """
 
 
-def catalog(sinks):
+def catalog(sinks, rules):
     hooks = [
         {"channels": [], "event": "accepted", "type": "execute_webhook",
          "properties": {"url": f"{sink.endpoint}/hook", "returnResult": False, "params": '{"code": "X1"}'}}
         for sink in sinks.values()
     ]
+    rule = {"key": "seen", "name": "Seen", "eventId": "Seen", "metric": "count", "fire": {"every": 2},
+            "then": [{"type": "webhook", "url": f"{rules.endpoint}/rule", "params": {"code": "R1"}}]}
     return {
         "channels": [{"name": "Web", "key": "web"}],
         "tokens": [{"token": ADMIN, "kind": "admin"}, {"token": TOKEN, "channel": "web", "kind": "secret"}],
@@ -72,6 +75,7 @@ def catalog(sinks):
         "actions": [{"id": ACTION, "name": "Offer", "type": "banner", "state": "active", "tags": [], "properties": [],
                      "targeting": {"channels": ["web"], "audiences": [], "traitConditions": [], "contextConditions": []},
                      "capping": [], "hooks": hooks, "testUsers": []}],
+        "rules": [rule],
     }
 
 
@@ -104,6 +108,8 @@ class Load:
         while not self.halt and time.monotonic() < until:
             act = self.take()
             try:
+                # An event of its own id each time, which is not sent again: it came, or it did not.
+                self.call(connection, "/v1/track", {"userId": user, "event": "Seen"})
                 body = {"userId": user, "actionId": ACTION, "event": "accept", "messageId": act}
                 if self.call(connection, "/v1/actions/act", body) == 200:
                     with self.lock:
@@ -149,6 +155,34 @@ def wait(reads, good):
     while not good(reads()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return reads()
+
+
+def rules_called(checks, server, sink):
+    """Every firing in the logs was called, and nothing else; what came twice is the same."""
+    fired = {}
+    for user in (f"u{i}" for i in range(SENDERS)):
+        profile = server.profile(user)
+        rule = profile["rules"][0]
+        checks.equal(rule["fires"], int(rule["metric"]) // 2, f"{user}: every second event fires")
+        fired[user] = rule["fires"]
+
+    def by_user():
+        bodies = {}
+        for got in sink.all():
+            body = json.loads(got.body)
+            bodies.setdefault(body["userId"], {}).setdefault(body["multiple"], set()).add((got.id, got.body))
+        return bodies
+
+    wait(by_user, lambda bodies: sum(map(len, bodies.values())) >= sum(fired.values()))
+    bodies = by_user()
+    for user, count in fired.items():
+        called = bodies.get(user, {})
+        checks.equal(sorted(called), list(range(1, count + 1)), f"{user}: one call for each firing")
+        checks.that(all(len(one) == 1 for one in called.values()), f"{user}: a firing has one id and one body")
+    body = json.loads(sink.all()[0].body)
+    checks.equal((body["event"], body["rule"], body["cause"], body["customProperties"]),
+                 ("rule_fired", "seen", "met", {"code": "R1"}), "what a rule's webhook says")
+    print(f"{sum(fired.values())} firings, {len(sink.all())} calls", flush=True)
 
 
 def chaos(checks, server, sinks, chance):
@@ -264,10 +298,12 @@ def main():
     with tempfile.TemporaryDirectory(prefix="lodestone-hooks-") as name:
         folder = Path(name)
         sinks = {manner: Sink(manner, SEED) for manner in MANNERS}
-        (folder / "catalog.json").write_text(json.dumps(catalog(sinks)))
+        rules = Sink("good")
+        (folder / "catalog.json").write_text(json.dumps(catalog(sinks, rules)))
         (folder / "config.toml").write_text(CONFIG)
         with Server(folder / "data", folder / "catalog.json", ADMIN, ["--config", folder / "config.toml"]) as server:
             chaos(checks, server, sinks, chance)
+            rules_called(checks, server, rules)
             before = len(sinks["good"].all())
             on_time(checks, server, sinks)
             one = server.read("/api/v1/organization/signing-key")

@@ -19,7 +19,7 @@ class Got:
 
     @property
     def act(self):
-        return self.headers["x-lodestone-act-id"]
+        return self.headers.get("x-lodestone-act-id")
 
     @property
     def id(self):
