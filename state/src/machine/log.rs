@@ -166,10 +166,13 @@ pub(super) fn rebuild_from(
         let Some(cell) = profile.core.audiences.get_mut(slot.0) else { continue };
         match (was, cell.since) {
             (Some(since), Some(_)) => cell.since = Some(since),
-            (Some(_), None) => out.member(moved(slot, false, now, profile.core.applied)),
+            (Some(since), None) => {
+                out.leaves(slot, since, now);
+                out.member(moved(slot, false, now, profile.core.applied));
+            }
             (None, Some(_)) => {
                 if enter_now {
-                    cell.since = Some(now);
+                    cell.since = Some(out.enters(slot, now));
                 }
                 out.member(moved(slot, true, now, profile.core.applied));
             }

@@ -58,6 +58,9 @@ pub struct Changes {
     pub custom: SmallVec<[PathId; 4]>,
     /// Memberships that began or ended; net, one per audience.
     pub members: SmallVec<[MembershipChange; 4]>,
+    /// Which memberships ended last, when, and since when they had been: what goes on at the very instant at
+    /// which it ended has never ended.
+    pub ended: SmallVec<[(AudienceSlot, Millis, Millis); 2]>,
     /// Profiles merged, or known for the first time: everything may differ.
     pub identity: bool,
     /// Audiences that ask for it, completed again by a member.
@@ -93,6 +96,18 @@ impl Changes {
         if !self.due.contains(&slot) {
             self.due.push(slot);
         }
+    }
+
+    /// Notes since when somebody had been a member who leaves at `now`.
+    fn leaves(&mut self, audience: AudienceSlot, since: Millis, now: Millis) {
+        self.ended.retain(|(_, at, _)| *at == now);
+        self.ended.push((audience, now, since));
+    }
+
+    /// Since when somebody is a member who enters at `now`.
+    fn enters(&self, audience: AudienceSlot, now: Millis) -> Millis {
+        let ended = self.ended.iter().rev().find(|(ended, at, _)| *ended == audience && *at == now);
+        ended.map_or(now, |(.., since)| *since)
     }
 
     fn member(&mut self, change: MembershipChange) {

@@ -32,7 +32,14 @@ pub(super) fn review(
         let facts = ProfileFacts::of(plan, profile);
         let truth = audience.def.membership(&cell.state, &facts, known, now);
         let was = cell.since.is_some();
-        let since = if truth.holds { cell.since.or(Some(now)) } else { None };
+        let since = match (cell.since, truth.holds) {
+            (since, true) => since.or_else(|| Some(out.enters(slot, now))),
+            (Some(since), false) => {
+                out.leaves(slot, since, now);
+                None
+            }
+            (None, false) => None,
+        };
         put_audience(profile, slot, AudienceCell { flips: truth.until, since, ..cell });
         if was != truth.holds {
             let seq = cause.map_or(profile.core.applied, |m| m.seq);

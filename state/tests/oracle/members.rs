@@ -103,6 +103,12 @@ pub(crate) struct Count {
 }
 
 impl Count {
+    /// That none of these events ever happened.
+    pub(crate) fn none(name: char, condition: Cond) -> Self {
+        let what = What { name, web_only: false, conditions: vec![condition] };
+        Self { what, operator: "exactly", count: 0, window: Window::Any }
+    }
+
     pub(crate) fn json(&self) -> Json {
         let mut json = self.what.json();
         json["operator"] = json!(self.operator);

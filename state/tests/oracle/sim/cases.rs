@@ -1,8 +1,10 @@
 //! Histories that were found to go wrong once, as the shortest that do.
 
-use super::defs::Defs;
+use super::defs::{Audience, Defs, Edit};
 use super::play;
 use super::steps::Step;
+use crate::oracle::conditions::Cond;
+use crate::oracle::members::Count;
 use serde_json::json;
 
 fn track(user: usize) -> Step {
@@ -108,6 +110,22 @@ fn what_an_undoing_left_is_of_whom_it_left_it_with() {
         Step::Retain(4),
         merge(0, 3),
         Step::Undo(0),
+    ];
+    play(Defs::default(), &steps);
+}
+
+/// A late event that is taken for a match until the log is read, and is none, ends no membership: it goes on
+/// since when it began.
+#[test]
+fn a_membership_that_only_seemed_to_end_goes_on() {
+    let none_liked = Audience::counting(Count::none('A', Cond::Favourite));
+    let product = json!({"product": "y"});
+    let steps = [
+        Step::Edit(Edit::Audience(0, Some(none_liked))),
+        track(0),
+        Step::Pass(2),
+        set(0, 'y'),
+        Step::Track { user: 0, name: 'A', late: 1, on_web: false, properties: product, message: None },
     ];
     play(Defs::default(), &steps);
 }

@@ -194,6 +194,11 @@ impl Defs {
 }
 
 impl Audience {
+    /// Everybody for whom this holds.
+    pub(crate) fn counting(count: Count) -> Self {
+        Self { events: Events::Counts(vec![count]), clauses: Vec::new(), anonymous: true }
+    }
+
     fn events(&self) -> Vec<Json> {
         match &self.events {
             Events::Nothing => Vec::new(),

@@ -11,7 +11,7 @@ use lodestone_state::ids::{Millis, Moment, ProfileId};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{Catalog, Plan};
 use serde_json::Value as Json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// More events than this are not tracked: the recomputation of chains takes all choices of them.
 const EVENTS_MAX: usize = 18;
@@ -37,17 +37,40 @@ pub(super) struct Sim {
     naive: Naive,
     defs: Defs,
     plan: Plan,
+    /// What the clock on the wall says. It may be set back; the time of a person does not run back.
     now: Millis,
-    /// Until when the memberships of each profile have been followed, and what they are.
-    followed: BTreeMap<ProfileId, (Millis, [bool; AUDIENCES])>,
+    followed: BTreeMap<ProfileId, Followed>,
+    messages: BTreeSet<String>,
 }
+
+/// What has been told of a profile.
+#[derive(Clone, Copy)]
+struct Followed {
+    /// Until when its memberships have been followed.
+    until: Millis,
+    /// Its own time.
+    clock: Millis,
+    members: [bool; AUDIENCES],
+    /// Since when it is a member.
+    since: [Option<Millis>; AUDIENCES],
+}
+
+impl Followed {
+    /// Nothing yet, as of now.
+    fn fresh(now: Millis) -> Self {
+        Self { until: now, clock: now, members: [false; AUDIENCES], since: [None; AUDIENCES] }
+    }
+}
+
+const EDIT: &str = "an edit";
 
 type Told = Vec<(i64, usize, bool)>;
 
 impl Sim {
     pub(super) fn new(defs: Defs) -> Self {
         let plan = defs.compile(&Catalog::default());
-        Self { world: World::default(), naive: Naive::default(), defs, plan, now: Millis(START), followed: BTreeMap::new() }
+        let (world, naive, now) = (World::default(), Naive::default(), Millis(START));
+        Self { world, naive, defs, plan, now, followed: BTreeMap::new(), messages: BTreeSet::new() }
     }
 
     fn members(&self, profile: ProfileId, now: Millis) -> [bool; AUDIENCES] {
@@ -56,28 +79,47 @@ impl Sim {
         self.defs.members(&person, now)
     }
 
+    fn clock(&self, profile: ProfileId) -> Millis {
+        self.followed[&profile].clock.max(self.now)
+    }
+
     /// What happens by itself after the instant up to which a profile was followed, and before now.
     fn by_itself(&mut self, profile: ProfileId) -> Told {
-        let (mut at, mut have) = self.followed[&profile];
+        self.by_itself_until(profile, self.clock(profile))
+    }
+
+    fn by_itself_until(&mut self, profile: ProfileId, clock: Millis) -> Told {
+        let Followed { until: mut at, members: mut have, since, .. } = self.followed[&profile];
         let mut told = Told::new();
         let log = self.naive.log(profile);
         let person = Person { log: &log, favourite: self.naive.favourite(profile), known: self.naive.is_known(profile) };
-        while at.plus(TICK) < self.now {
+        if at < clock {
+            // Who was made at that instant is what nothing needs to have happened for.
+            let next = self.defs.members(&person, at);
+            compare(&mut told, at, &have, &next);
+            have = next;
+        }
+        while at.plus(TICK) < clock {
             at = at.plus(TICK);
             let next = self.defs.members(&person, at);
             compare(&mut told, at, &have, &next);
             have = next;
         }
-        self.followed.insert(profile, (at, have));
+        self.followed.insert(profile, Followed { until: at, clock, members: have, since });
         told
     }
 
     /// Holds what was told of a profile against what had to be, now that a step has been taken.
     fn settle(&mut self, profile: ProfileId, mut expect: Told, changes: &Changes, what: &str) {
-        let (_, have) = self.followed[&profile];
-        let next = self.members(profile, self.now);
-        compare(&mut expect, self.now, &have, &next);
-        self.followed.insert(profile, (self.now, next));
+        let now = self.clock(profile);
+        let next = self.members(profile, now);
+        let have = self.followed[&profile].members;
+        compare(&mut expect, now, &have, &next);
+        let mut since = self.followed[&profile].since;
+        for (t, i, entered) in &expect {
+            since[*i] = entered.then_some(Millis(*t));
+        }
+        self.followed.insert(profile, Followed { until: now, clock: now, members: next, since });
         expect.sort_unstable();
         let mut told: Told = changes
             .members
@@ -86,8 +128,21 @@ impl Sim {
             .collect();
         told.sort_unstable();
         let short = |told: &Told| told.iter().map(|(t, i, e)| ((t - START) / TICK, *i, *e)).collect::<Vec<_>>();
-        assert_eq!(short(&told), short(&expect), "told of {profile} by {what}, in ticks, at {}", (self.now.0 - START) / TICK);
+        assert_eq!(short(&told), short(&expect), "told of {profile} by {what}, in ticks, at {}", (now.0 - START) / TICK);
+        if what == EDIT {
+            // Who enters by a definition does so since it would have had them.
+            self.believe_since(profile, |i| !have[i]);
+        }
         self.check(profile, what);
+    }
+
+    /// Takes the word of the machine for since when somebody is a member of some audiences.
+    fn believe_since(&mut self, id: ProfileId, which: impl Fn(usize) -> bool) {
+        let slot = |i| Some(self.plan.audience_by_key(&self.defs.audience_key(i)?)?.slot);
+        let profile = &self.world.live[&id];
+        let said: [_; AUDIENCES] = std::array::from_fn(|i| profile.member_since(slot(i)?));
+        let since = &mut self.followed.get_mut(&id).unwrap().since;
+        (0..AUDIENCES).filter(|i| which(*i)).for_each(|i| since[i] = said[i]);
     }
 
     fn place_of(&self, slot: u32) -> Option<usize> {
@@ -97,18 +152,20 @@ impl Sim {
 
     /// Every value and every membership of a profile as of now.
     fn check(&self, id: ProfileId, what: &str) {
-        let profile = &self.world.live[&id];
+        let (profile, now) = (&self.world.live[&id], self.clock(id));
         let log = self.naive.log(id);
         let person = Person { log: &log, favourite: self.naive.favourite(id), known: self.naive.is_known(id) };
         for (i, key) in (0..TRAITS).filter_map(|i| Some((i, self.defs.trait_key(i)?))) {
             let slot = self.plan.trait_by_key(&key).expect("a trait").slot;
             let have = machine::trait_value(&self.plan, profile, slot).map_or(Json::Null, |value| value.to_json());
-            assert_eq!(have, self.defs.value(i, &person, self.now), "{key} of {id} after {what}");
+            assert_eq!(have, self.defs.value(i, &person, now), "{key} of {id} after {what}");
         }
-        let members = self.defs.members(&person, self.now);
+        let members = self.defs.members(&person, now);
         for (i, key) in (0..AUDIENCES).filter_map(|i| Some((i, self.defs.audience_key(i)?))) {
             let slot = self.plan.audience_by_key(&key).expect("an audience").slot;
-            assert_eq!(profile.member_since(slot).is_some(), members[i], "{key} of {id} after {what}");
+            let since = profile.member_since(slot);
+            assert_eq!(since.is_some(), members[i], "{key} of {id} after {what}");
+            assert_eq!(since, self.followed[&id].since[i], "since when {key} of {id} after {what}");
         }
         assert_eq!(profile.core.custom, custom(&self.plan, self.naive.favourite(id)), "custom traits of {id} after {what}");
         assert_eq!(profile.is_known(), self.naive.is_known(id), "who is known, {id} after {what}");
@@ -123,7 +180,7 @@ impl Sim {
         }
         let id = self.world.create(&self.plan, self.now, changes);
         self.naive.seen(user, id);
-        self.followed.insert(id, (self.now, [false; AUDIENCES]));
+        self.followed.insert(id, Followed::fresh(self.now));
         (id, Told::new())
     }
 
@@ -147,6 +204,7 @@ impl Sim {
                 // Memberships are what they were; what recovery tells is not told twice.
                 self.pass_silently();
             }
+            Step::SetBack(ticks) => self.now = self.now.minus(ticks * TICK),
             Step::Pass(ticks) => {
                 self.now = self.now.plus(ticks * TICK);
                 self.pass();
@@ -156,14 +214,18 @@ impl Sim {
 
     fn track(&mut self, user: usize, name: char, late: i64, on_web: bool, properties: &Json, message: Option<u8>) {
         let message = message.map(|message| format!("m{message}"));
-        if message.as_ref().is_some_and(|message| self.world.knows(message)) {
-            return;
+        if let Some(message) = &message {
+            assert_eq!(self.world.knows(message), self.messages.contains(message), "what came before under {message}");
+            if self.messages.contains(message) {
+                return;
+            }
         }
-        let mut changes = Changes::default();
         let tracked = self.naive.owner(user).map_or(0, |id| self.naive.erasable(id).len());
         if tracked >= EVENTS_MAX {
             return;
         }
+        self.messages.extend(message.clone());
+        let mut changes = Changes::default();
         let (id, expect) = self.profile_of(user, &mut changes);
         let t = self.now.0 - late * TICK;
         let engine = engine_occurrence(&self.plan, name, on_web, properties);
@@ -175,10 +237,13 @@ impl Sim {
 
     fn identify(&mut self, user: usize, previous: Option<usize>, favourite: Option<Option<char>>, known: bool, late: i64) {
         let mut changes = Changes::default();
-        let (leader, expect) = self.profile_of(user, &mut changes);
+        let (leader, mut expect) = self.profile_of(user, &mut changes);
         let follower = previous.and_then(|previous| self.naive.owner(previous)).filter(|follower| *follower != leader);
         let events = |id: ProfileId| self.naive.erasable(id).len();
         let follower = follower.filter(|follower| events(*follower) + events(leader) <= EVENTS_MAX);
+        if let Some(gone) = follower.and_then(|follower| self.followed.remove(&follower)) {
+            expect.extend(self.by_itself_until(leader, gone.clock.max(self.clock(leader))));
+        }
         let have = self.naive.favourite(leader);
         let own = favourite.unwrap_or(have);
         let joined = follower.map_or(have, |follower| have.or(self.naive.favourite(follower)));
@@ -195,9 +260,6 @@ impl Sim {
         let what = follower.map_or(What::Custom(becomes), |absorbed| What::Merge { absorbed, own, custom: becomes });
         if said {
             self.naive.add(leader, Fact { moment, id, user, what });
-        }
-        if let Some(follower) = follower {
-            self.followed.remove(&follower);
         }
         self.settle(leader, expect, &changes, if follower.is_some() { "a merge" } else { "an identify" });
     }
@@ -222,7 +284,7 @@ impl Sim {
         self.naive.undo(target, moment, id);
         assert_eq!(split.profile, target);
         self.settle(survivor, expect, &changes, "an undoing, who stays");
-        self.followed.insert(target, (self.now, [false; AUDIENCES]));
+        self.followed.insert(target, Followed::fresh(self.clock(survivor)));
         self.settle(target, Told::new(), &theirs, "an undoing, who comes back");
     }
 
@@ -271,12 +333,12 @@ impl Sim {
             for i in (0..AUDIENCES).filter(|i| before.audience_key(*i) != self.defs.audience_key(*i)) {
                 let Some(key) = before.audience_key(i) else { continue };
                 let slot = old.audience_by_key(&key).expect("an audience").slot;
-                let (_, have) = self.followed.get_mut(&id).unwrap();
+                let Followed { members: have, since, .. } = self.followed.get_mut(&id).unwrap();
                 let left = changes.members.iter().any(|change| change.audience == slot && !change.entered);
                 assert_eq!(left, have[i], "{key} of {id} is gone");
-                have[i] = false;
+                (have[i], since[i]) = (false, None);
             }
-            self.settle(id, Told::new(), &changes, "an edit");
+            self.settle(id, Told::new(), &changes, EDIT);
         }
     }
 
@@ -300,6 +362,12 @@ impl Sim {
             let mut ignored = Changes::default();
             self.world.rebuild(&self.plan, id, &mut ignored);
             self.world.pass(&self.plan, id, self.now, &mut ignored);
+            // Of what only time brought about nothing is written: where the clock was set back since, that
+            // happens again.
+            let clock = self.world.live[&id].core.clock;
+            let members = self.members(id, clock);
+            self.followed.insert(id, Followed { until: clock, clock, members, since: [None; AUDIENCES] });
+            self.believe_since(id, |_| true);
             self.check(id, "a crash");
         }
     }

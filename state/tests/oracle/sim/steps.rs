@@ -44,6 +44,8 @@ pub(super) enum Step {
     Crash,
     /// Ticks; many of them are days.
     Pass(i64),
+    /// The clock is set back by so many ticks.
+    SetBack(i64),
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -69,5 +71,6 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Crash),
         6 => (1..5_i64).prop_map(Step::Pass),
         1 => (5..40_i64).prop_map(Step::Pass),
+        1 => (1..12_i64).prop_map(Step::SetBack),
     ]
 }

@@ -172,6 +172,7 @@ impl World {
     ) -> Option<(Moment, u128, Split, Changes)> {
         let owned = (&self.disk).load_owned(&self.live[&survivor]);
         let split = machine::undo(&self.live[&survivor], &owned, target)?;
+        let now = now.max(self.live[&survivor].core.clock);
         let entry = self.draft(survivor, now.0, now, "", EntryKind::Split(split.clone()));
         let entry = self.stamp(survivor, entry);
         let told = (entry.moment, entry.id);
@@ -193,6 +194,7 @@ impl World {
     }
 
     pub(crate) fn erase(&mut self, plan: &Plan, profile: ProfileId, erased: Erased, now: Millis, changes: &mut Changes) {
+        let now = now.max(self.live[&profile].core.clock);
         let entry = self.draft(profile, now.0, now, "", EntryKind::Erased(erased));
         let entry = self.stamp(profile, entry);
         self.apply(plan, profile, entry, changes);
