@@ -173,6 +173,77 @@ async fn what_could_not_have_been_decided_is_told() {
     assert_eq!(replay(&site, json!({"limit": 1})).await["mismatches"].as_array().map(Vec::len), Some(1));
 }
 
+/// Entries taken out of the log, and a merge undone, take away what decisions rested on: what does not fit then is
+/// told as unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_the_log_is_told_as_unknown() {
+    let site = Site::start("03-01T08:00", &definitions(3)).await;
+    site.set("03-01T09:00");
+    for user in ["u1", "u2"] {
+        site.track(user, "Page Viewed", json!({"page": "/"}), None).await;
+    }
+    site.identify("u1", "u2").await;
+    site.poll("u2", None).await;
+    site.act("u2", "Coupon", "accept").await;
+    let told = replay(&site, json!({})).await;
+    let compared = &told["reactions"]["compared"];
+    assert_eq!((&told["reactions"]["mismatches"], &told["reactions"]["unknown"]), (&json!(0), &json!(0)), "{told}");
+    site.set("03-01T10:00");
+    let profile = site.profile("u1").await;
+    let entries = profile["events"].as_array().expect("entries");
+    for event in entries.iter().filter(|entry| entry["type"] == "event") {
+        let [person, event] = [&profile, event].map(|one| one["id"].as_str().expect("an id"));
+        let url = site.url(&format!("/api/v1/profiles/{person}/events/{event}"));
+        let answer = site.client.delete(url).bearer_auth(ADMIN).send().await.expect("an answer");
+        assert_eq!(answer.status(), 204, "{event}");
+    }
+    let told = replay(&site, json!({})).await;
+    assert_eq!((&told["reactions"]["mismatches"], &told["reactions"]["compared"]), (&json!(0), compared), "{told}");
+    assert_eq!(
+        told["reactions"]["unknownBecause"].as_object().map(|by| by.keys().collect::<Vec<_>>()),
+        Some(vec![&"erased".to_owned()])
+    );
+    assert!(
+        told["unknown"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .any(|row| row["action"] == "Coupon" && row["reason"] == "not_in_audience")
+    );
+}
+
+/// Many at once: whatever order two threads got through in, everything that was logged could have been decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_is_replayed_without_a_mismatch() {
+    let site = std::sync::Arc::new(Site::start("03-01T08:00", &definitions(20)).await);
+    let mut crowd = tokio::task::JoinSet::new();
+    for who in 0..24 {
+        let site = site.clone();
+        crowd.spawn(async move {
+            let user = format!("u{who}");
+            for round in 0..6 {
+                if who == 0 {
+                    site.set(["03-01T09:00", "03-01T09:01", "03-01T11:59", "03-01T12:01", "03-02T07:00", "03-02T09:01"][round]);
+                }
+                site.track(&user, "Page Viewed", json!({"page": "/"}), None).await;
+                for (name, _) in site.poll(&user, Some(&format!("s{round}"))).await {
+                    site.try_act(&user, &name, ["accept", "show", "hide"][(who + round) % 3]).await;
+                }
+                if round == 3 && who % 6 == 5 {
+                    site.identify(&user, &format!("u{}", who - 1)).await;
+                }
+            }
+        });
+    }
+    while let Some(done) = crowd.join_next().await {
+        done.expect("it ran");
+    }
+    let told = replay(&site, json!({})).await;
+    assert!(told["reactions"]["compared"].as_u64() > Some(300), "{}", told["reactions"]);
+    assert_eq!(told["reactions"]["mismatches"], 0, "{}", told["mismatches"]);
+    assert_eq!(replay(&site, json!({})).await["hash"], told["hash"]);
+}
+
 /// Bad periods are refused by place, and nobody without the token is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_period_is_checked() {

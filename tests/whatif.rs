@@ -123,6 +123,11 @@ async fn the_action_that_ran_is_found_as_it_was() {
         (&json!(COUPONS), &json!(COUPONS), &json!(accepted[COUPONS - 1].1))
     );
     assert!(told["blocked"]["times"]["audience"].as_u64() > Some(0) && told["blocked"]["times"]["total_cap"].as_u64() > Some(0));
+    // What everybody had taken by a past moment, as an explanation tells it.
+    for (at, taken) in [("03-01T18:00", 8), ("03-02T09:40", COUPONS)] {
+        let why = site.read(&format!("explain?userId=u1&action=Coupon&channel=app&at={}", site::at(at))).await;
+        assert!(why.to_string().contains(&format!("accepted by all: {taken} of {COUPONS}")), "{why}");
+    }
     let (_, _, replayed) = site.call(ADMIN, "/api/v1/actions/replay", &json!({})).await;
     assert_eq!((&replayed["reactions"]["mismatches"], &replayed["reactions"]["unknown"]), (&json!(0), &json!(0)));
     site.checkpoint().await;
@@ -182,6 +187,53 @@ async fn an_unsaved_action_can_be_asked_about() {
     assert_eq!(told["data"].as_array().map(Vec::len), Some(2));
     assert!(told["total"].as_u64() > Some(2));
     assert_eq!(everything(&site).await, before, "nothing of it stays");
+}
+
+/// A simulation takes a draft as well, and decides about it as about the same action once it is saved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_is_simulated_as_it_would_decide() {
+    let site = Site::start("03-01T08:00", &definitions()).await;
+    live(&site).await;
+    let before = everything(&site).await;
+    let simulate = async |user: &str, more: Value| {
+        let mut body = json!({"userId": user, "channel": "app"});
+        more.as_object().expect("fields").iter().for_each(|(key, value)| body[key] = value.clone());
+        site.call(ADMIN, "/api/v1/actions/simulate", &body).await
+    };
+    let display =
+        |told: &Value| told["data"].as_array().expect("rows").iter().map(|row| row["display"].clone()).collect::<Vec<_>>();
+    // Windows that nothing was counted for so far, of each and of all.
+    let open = COUPONS + 1;
+    let drafts = [
+        json!([cap("accepted", "user", 2, 7)]),
+        json!([cap("accepted", "all", open as u32, 7)]),
+        json!([cap("accepted", "all", COUPONS as u32, 7)]),
+        few(),
+    ];
+    let mut told = Vec::new();
+    for draft in &drafts {
+        for who in 0..PEOPLE {
+            let more = json!({"actionId": "Coupon", "draft": coupon("Coupon", draft.clone())});
+            let (status, _, body) = simulate(&format!("u{who}"), more).await;
+            assert_eq!((status, &body["total"]), (200, &json!(1)), "{body}");
+            told.push(display(&body));
+        }
+    }
+    assert!([true, false].iter().all(|shown| told.iter().filter(|one| **one == [json!(shown)]).count() > 5), "{told:?}");
+    let (_, _, unsaved) = simulate("u1", json!({"draft": coupon("New", json!([cap("accepted", "all", 1, 0)]))})).await;
+    assert_eq!(display(&unsaved), [json!(true)], "nobody has accepted what nobody has seen");
+    let (status, _, wrong) = simulate("u1", json!({"draft": {"name": "New", "type": "nothing"}})).await;
+    assert_eq!((status, &wrong["errors"][0]["pointer"]), (422, &json!("/draft/type")), "{wrong}");
+    assert_eq!(everything(&site).await, before, "nothing of it stays");
+    for (at, draft) in drafts.iter().enumerate() {
+        let mut saved = definitions();
+        *saved["actions"].as_array_mut().expect("actions").last_mut().expect("an action") = coupon("Coupon", draft.clone());
+        site.apply(&saved).await;
+        for who in 0..PEOPLE {
+            let (_, _, body) = simulate(&format!("u{who}"), json!({"actionId": "Coupon"})).await;
+            assert_eq!(display(&body), told[at * PEOPLE + who], "u{who} {draft}");
+        }
+    }
 }
 
 /// What is wrong is told as where it is saved, by place; what does not exist is not found.

@@ -2,14 +2,15 @@
 
 use super::Engine;
 use super::scan::{Cancel, Taken, TooBusy};
-use lodestone_state::action::{TotalCaps, Totals, View};
+use lodestone_state::action::{Totals, View};
 use lodestone_state::event::{EntryKind, Props};
 use lodestone_state::explain::{ActionAsked, Case, Evidence, Needs, Overridden, explain_action, explain_audience, explain_trait};
-use lodestone_state::ids::{ActionSlot, AudienceSlot, ChannelSlot, Millis, ProfileId, Seq, TraitSlot};
+use lodestone_state::ids::{AudienceSlot, ChannelSlot, Millis, ProfileId, TraitSlot};
 use lodestone_state::issue::Issue;
 use lodestone_state::machine::{self, ProfileFacts, ProfilePerson};
-use lodestone_state::plan::{ActionPlan, Plan};
+use lodestone_state::plan::{ActionPlan, Kind, Plan};
 use lodestone_state::profile::Profile;
+use lodestone_state::replay::{PastTotals, Upto};
 use lodestone_state::schema::{DataType, UnknownKeys};
 use lodestone_state::time::{format_instant, parse_rfc3339};
 use lodestone_state::value::Value;
@@ -75,6 +76,9 @@ pub struct Simulation {
     pub channel: String,
     /// Only this action, by id or name.
     pub action: Option<String>,
+    /// Only this action, that nobody saved: a definition as it is sent to be saved. With `action`, in the place of
+    /// that one.
+    pub draft: Option<Json>,
     /// Custom traits that stand instead of the person's.
     pub custom_traits: Option<Json>,
     /// Computed traits by key that stand instead of the person's; null for absent.
@@ -91,6 +95,7 @@ struct Seen {
     at: Millis,
     /// What has to be said about the moment.
     as_of: Json,
+    /// What everybody counts live does not answer.
     past: bool,
 }
 
@@ -122,7 +127,8 @@ impl Engine {
                     None => action.def.channels.first().copied().unwrap_or(ChannelSlot(0)),
                 };
                 let (context, errors) = context(&plan, channel, how.context.as_deref());
-                let totals = self.totals_at(&plan, &[action], &seen, cancel)?;
+                let past = self.totals_at(&plan, &[action], &seen, cancel)?;
+                let totals = past.as_ref().map(|past| past.upto(Upto::Time(seen.at)));
                 let asked = ActionAsked {
                     action: action.slot,
                     channel,
@@ -147,17 +153,29 @@ impl Engine {
     /// # Errors
     /// [`Unanswered`].
     pub fn simulate(&self, who: &Who, asked: &Simulation, cancel: &Cancel) -> Result<Json, Unanswered> {
-        let plan = self.plan.load_full();
-        let seen = self.person_at(&plan, who, asked.at)?;
+        let drafted = asked.draft.as_ref().map(|draft| self.draft(Kind::Action, draft.clone(), asked.action.as_deref()));
+        let drafted = drafted.transpose().map_err(|error| error.below("/draft"))?;
+        let (plan, slot) = match drafted {
+            Some(drafted) => (Arc::new(drafted.plan), Some(drafted.slot)),
+            None => (self.plan.load_full(), None),
+        };
+        let mut seen = self.person_at(&plan, who, asked.at)?;
+        if slot.is_some() && !seen.past {
+            seen.taken.profile = seen.taken.under(&plan, seen.at);
+            // What is counted live may be less than what the draft's caps ask for.
+            seen.past = true;
+        }
         let channel = channel(&plan, &asked.channel)?;
         let text = asked.context.as_ref().map(ToString::to_string);
         let (context, errors) = context(&plan, channel, text.as_deref());
-        let actions: Vec<&ActionPlan> = match &asked.action {
-            Some(key) => vec![action(&plan, key)?],
-            None => plan.actions.iter().flatten().collect(),
+        let actions: Vec<&ActionPlan> = match (slot, &asked.action) {
+            (Some(slot), _) => plan.actions[slot].iter().collect(),
+            (None, Some(key)) => vec![action(&plan, key)?],
+            (None, None) => plan.actions.iter().flatten().collect(),
         };
-        let totals = self.totals_at(&plan, &actions, &seen, cancel)?;
-        let totals = totals.as_ref().map_or(&self.totals as &dyn Totals, |totals| totals);
+        let past = self.totals_at(&plan, &actions, &seen, cancel)?;
+        let past = past.as_ref().map(|past| past.upto(Upto::Time(seen.at)));
+        let totals = past.as_ref().map_or(&self.totals as &dyn Totals, |totals| totals);
         let person = Overridden {
             person: ProfilePerson(ProfileFacts { context: Some(&context), ..ProfileFacts::of(&plan, &seen.taken.profile) }),
             custom: custom_traits(&plan, asked.custom_traits.as_ref())?,
@@ -231,29 +249,13 @@ impl Engine {
         actions: &[&ActionPlan],
         seen: &Seen,
         cancel: &Cancel,
-    ) -> Result<Option<TotalCaps>, Unanswered> {
-        let capped: Vec<ActionSlot> = actions.iter().filter(|a| a.def.has_total_caps()).map(|a| a.slot).collect();
-        if !seen.past || capped.is_empty() {
+    ) -> Result<Option<PastTotals>, Unanswered> {
+        if !seen.past || !actions.iter().any(|action| action.def.has_total_caps()) {
             return Ok(None);
         }
         let scan = self.begin_scan(cancel)?;
-        let (found, _) = scan.each(|shared| {
-            let Taken { entries, .. } = self.taken(shared)?;
-            let reactions = entries.into_iter().filter(|entry| entry.at <= seen.at).filter_map(|entry| match entry.kind {
-                EntryKind::Reacted(reacted) if capped.contains(&reacted.action) => Some((entry.moment, reacted)),
-                _ => None,
-            });
-            Some(reactions.collect::<Vec<_>>())
-        });
-        let mut log: Vec<_> = found.into_iter().flat_map(|(_, reactions)| reactions).collect();
-        log.sort_by_key(|(moment, _)| *moment);
-        let totals = TotalCaps::default();
-        for slot in capped {
-            if let Some(action) = plan.action_plan(slot) {
-                totals.rebuild(slot, &action.def.caps, Seq(u64::MAX - 1), log.iter().cloned());
-            }
-        }
-        Ok(Some(totals))
+        let (shared, _) = self.shared_past(&scan, plan, seen.at.plus(1));
+        Ok(Some(PastTotals::new(plan, shared.reactions)))
     }
 }
 

@@ -36,8 +36,10 @@ struct Replayed {
 
 /// What has to be known of all profiles before one of them can be decided for.
 #[derive(Default)]
-struct Shared {
-    reactions: Vec<(Moment, Reacted)>,
+pub(super) struct SharedPast {
+    /// To actions with total caps.
+    pub(super) reactions: Vec<(Moment, Reacted)>,
+    /// Who came back from a merge, and when.
     returned: HashMap<ProfileId, Seq>,
 }
 
@@ -82,12 +84,12 @@ impl Engine {
         Ok(told.json(found.into_iter().map(|(_, replayed)| replayed)))
     }
 
-    /// Reads every log for what decisions about one person need to know of others.
-    fn shared_past(&self, scan: &Scan<'_>, plan: &Plan, to: Millis) -> (Shared, bool) {
+    /// Reads every log, up to the arrival `to`, for what decisions about one person need to know of others.
+    pub(super) fn shared_past(&self, scan: &Scan<'_>, plan: &Plan, to: Millis) -> (SharedPast, bool) {
         let totalled = |slot: ActionSlot| plan.action_plan(slot).is_some_and(|action| action.def.has_total_caps());
         let (found, complete) = scan.each(|shared| {
             let (_, log) = self.taken_owned(shared)?;
-            let mut known = Shared::default();
+            let mut known = SharedPast::default();
             for (_, entry) in log.into_iter().filter(|(_, entry)| entry.at < to) {
                 match entry.kind {
                     EntryKind::Reacted(reacted) if totalled(reacted.action) => known.reactions.push((entry.moment, reacted)),
@@ -97,7 +99,7 @@ impl Engine {
             }
             Some(known)
         });
-        let mut all = Shared::default();
+        let mut all = SharedPast::default();
         for (_, known) in found {
             all.reactions.extend(known.reactions);
             all.returned.extend(known.returned);

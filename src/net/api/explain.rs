@@ -132,6 +132,7 @@ struct SimulationBody {
     profile_id: Option<String>,
     channel: String,
     action_id: Option<String>,
+    draft: Option<Value>,
     custom_traits: Option<Value>,
     computed_traits: Option<Value>,
     context: Option<Value>,
@@ -149,6 +150,7 @@ async fn simulate(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: B
     let asked = Simulation {
         channel: body.channel,
         action: body.action_id.filter(|id| !id.is_empty()),
+        draft: body.draft.filter(|draft| !draft.is_null()),
         custom_traits: body.custom_traits,
         computed_traits: body.computed_traits,
         context: body.context.filter(|context| !context.is_null()),

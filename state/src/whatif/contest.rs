@@ -141,8 +141,13 @@ impl<'a> Contest<'a> {
         match *what {
             What::Spent { action, reaction, channel } => self.spend(profile, action, reaction, channel, moment.t),
             // What happened before happened; what was delivered since is what is asked.
-            What::Reacted { reaction, channel } if moment.t < self.ask.from => self.record(profile, reaction, channel, moment.t),
-            What::Reacted { reaction, channel } => {
+            What::Reacted { reaction, channel, session } if moment.t < self.ask.from => {
+                if reaction == Reaction::Delivered {
+                    self.people.entry(profile).or_default().delivered.insert(channel, session);
+                }
+                self.record(profile, reaction, channel, moment.t);
+            }
+            What::Reacted { reaction, channel, .. } => {
                 self.note(profile, reaction, channel, moment.t);
                 let supposed = reaction == Reaction::Shown && self.shown == Shown::Delivered;
                 if !supposed && !matches!(reaction, Reaction::Delivered | Reaction::Withheld) {

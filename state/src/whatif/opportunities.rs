@@ -44,6 +44,8 @@ pub enum What {
         reaction: Reaction,
         /// Where.
         channel: ChannelSlot,
+        /// The number of the session there.
+        session: u32,
     },
     /// They reacted to another action under one of its budgets.
     Spent {
@@ -141,7 +143,8 @@ impl Watch for Opportunities<'_> {
                 let (action, reaction, channel) = (reacted.action, reacted.reaction, reacted.channel);
                 let mine = plan.budgets_of(self.ask.action);
                 if action == self.ask.action {
-                    self.note(entry, What::Reacted { reaction, channel });
+                    let session = self.sessions.get(&channel).map_or(0, |(_, session)| *session);
+                    self.note(entry, What::Reacted { reaction, channel, session });
                 } else if plan.budgets_of(action).iter().any(|budget| mine.contains(budget)) {
                     self.note(entry, What::Spent { action, reaction, channel });
                 }
