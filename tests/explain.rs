@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{ADMIN, Server, TA, TS, TW, catalog};
+use common::{ADMIN, Server, TA, TS, TW, catalog, http_client};
 use lodestone::runtime::clock::ManualClock;
 use lodestone_state::ids::Millis;
 use lodestone_state::time::{format_instant, parse_rfc3339};
@@ -26,23 +26,22 @@ fn at(text: &str) -> Millis {
 impl Http {
     /// A server at noon of 2024-03-01 that knows `more` beside the definitions of all tests.
     async fn with(more: Value) -> Self {
-        let _installed = rustls::crypto::ring::default_provider().install_default();
         let clock = Arc::new(ManualClock::at(at("2024-03-01T10:00:00Z")));
         let server = Server::with(clock.clone(), &catalog(), |_| ()).await;
-        let http = Self { server, client: Client::new(), clock };
+        let http = Self { server, client: http_client(), clock };
         let (status, body) = http.post("/api/v1/catalog", ADMIN, more).await;
         assert_eq!(status, 200, "{body}");
         http
     }
 
     async fn post(&self, path: &str, token: &str, body: Value) -> (u16, Value) {
-        let url = format!("http://{}{path}", self.server.address);
+        let url = self.server.url(path);
         let answer = self.client.post(url).bearer_auth(token).body(body.to_string()).send().await.unwrap();
         (answer.status().as_u16(), serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
     }
 
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> (u16, Value) {
-        let mut url = reqwest::Url::parse(&format!("http://{}{path}", self.server.address)).unwrap();
+        let mut url = reqwest::Url::parse(&self.server.url(path)).unwrap();
         url.query_pairs_mut().extend_pairs(query);
         let answer = self.client.get(url).bearer_auth(ADMIN).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())

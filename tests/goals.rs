@@ -266,8 +266,7 @@ async fn what_does_not_fit_is_refused() {
         ("attribution/purchase?start=2016-01-01&end=2024-03-01&resolution=hour", 400, "invalid_query"),
         ("attribution/purchase?modle=linear", 400, "invalid_query"),
     ] {
-        let (got, body) = site.ask(question).await;
-        assert_eq!((got, &body["code"]), (status, &json!(code)), "{question}: {body}");
+        site.refuses(question, status, code).await;
     }
     let (status, _, _) = site.call(TA, "/api/v1/attribution/purchase", &json!({})).await;
     assert!(status >= 400, "a report is read by administrators: {status} at {}", at("03-01T10:00"));

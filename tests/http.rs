@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{ADMIN, Server, TA, TS, TW, page};
+use common::{ADMIN, Server, TA, TS, TW, http_client, page};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -20,13 +20,11 @@ impl Http {
     }
 
     fn of(server: Server) -> Self {
-        // TLS is not used; the client wants a provider all the same.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        Self { server, client: reqwest::Client::new() }
+        Self { server, client: http_client() }
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.address)
+        self.server.url(path)
     }
 
     fn post(&self, path: &str, token: &str, body: &Value) -> RequestBuilder {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{ADMIN, Server, TA};
+use common::{ADMIN, Server, TA, http_client};
 use reqwest::Client;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,15 +15,14 @@ struct Http {
 impl Http {
     /// A server that knows `audiences` beside the definitions of all tests.
     async fn with(audiences: Value) -> Self {
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        let http = Self { server: Server::start().await, client: Client::new() };
+        let http = Self { server: Server::start().await, client: http_client() };
         let (status, body) = http.apply(json!({"audiences": audiences})).await;
         assert_eq!(status, 200, "{body}");
         http
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.address)
+        self.server.url(path)
     }
 
     async fn apply(&self, document: Value) -> (u16, Value) {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{ADMIN, Server, TA};
+use common::{ADMIN, Server, TA, http_client};
 use reqwest::Client;
 use serde_json::{Value, json};
 
@@ -13,19 +13,18 @@ struct Http {
 
 impl Http {
     async fn start() -> Self {
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        Self { server: Server::start().await, client: Client::new() }
+        Self { server: Server::start().await, client: http_client() }
     }
 
     async fn post(&self, path: &str, body: Value) -> (u16, Value) {
-        let url = format!("http://{}{path}", self.server.address);
+        let url = self.server.url(path);
         let answer = self.client.post(url).bearer_auth(TA).body(body.to_string()).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
     }
 
     async fn log(&self, query: &str) -> (u16, Value) {
-        let url = format!("http://{}/api/v1/reactions?{query}", self.server.address);
+        let url = self.server.url(&format!("/api/v1/reactions?{query}"));
         let answer = self.client.get(url).bearer_auth(ADMIN).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }

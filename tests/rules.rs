@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{ADMIN, Server, TA, page};
+use common::{ADMIN, Server, TA, http_client, page};
 use serde_json::{Value, json};
 
 struct Http {
@@ -14,14 +14,13 @@ struct Http {
 
 impl Http {
     async fn start() -> Self {
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        Self { server: Server::start().await, client: reqwest::Client::new() }
+        Self { server: Server::start().await, client: http_client() }
     }
 
     /// Status, ETag and body of an admin call.
     async fn admin(&self, method: &str, path: &str, body: Option<&Value>, seen: Option<&str>) -> (u16, String, Value) {
         let method = method.parse().expect("a method");
-        let mut request = self.client.request(method, format!("http://{}{path}", self.server.address)).bearer_auth(ADMIN);
+        let mut request = self.client.request(method, self.server.url(path)).bearer_auth(ADMIN);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
@@ -139,6 +138,6 @@ async fn what_is_wrong_is_told_with_pointers() {
     let (status, _, problem) = http.admin("POST", "/api/v1/rules", Some(&rule), None).await;
     let pointers: Vec<&str> = problem["errors"].as_array().unwrap().iter().filter_map(|e| e["pointer"].as_str()).collect();
     assert_eq!((status, pointers), (422, vec!["/period/calendar", "/threshold"]), "{problem}");
-    let unauthorized = http.client.get(format!("http://{}/api/v1/rules", http.server.address)).bearer_auth(TA);
+    let unauthorized = http.client.get(http.server.url("/api/v1/rules")).bearer_auth(TA);
     assert_eq!(unauthorized.send().await.unwrap().status(), 403);
 }

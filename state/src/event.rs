@@ -250,6 +250,24 @@ pub struct Reacted {
     pub result: Option<CompactString>,
 }
 
+impl Reacted {
+    /// A reaction without anything beside it.
+    #[must_use]
+    pub fn bare(action: ActionSlot, reaction: Reaction, channel: ChannelSlot) -> Self {
+        Self {
+            action,
+            reaction,
+            channel,
+            delivery: None,
+            test: false,
+            properties: None,
+            context: Props::default(),
+            variant: None,
+            result: None,
+        }
+    }
+}
+
 /// What an experiment does with a person. Logged, so that no later edit changes what somebody saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arm {

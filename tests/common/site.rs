@@ -209,6 +209,12 @@ impl Site {
         body
     }
 
+    /// A question below `/api/v1` is refused like this.
+    pub(crate) async fn refuses(&self, question: &str, status: u16, code: &str) {
+        let (got, body) = self.ask(question).await;
+        assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{question}: {body}");
+    }
+
     /// A person's profile.
     pub(crate) async fn profile(&self, user: &str) -> Value {
         let found = self.read(&format!("profiles?userId={user}")).await;

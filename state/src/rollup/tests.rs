@@ -25,17 +25,7 @@ fn dates(start: &str, end: &str) -> Dates {
 }
 
 fn reacted(action: u32, channel: u16, reaction: Reaction, test: bool) -> Reacted {
-    Reacted {
-        action: ActionSlot(action),
-        reaction,
-        channel: ChannelSlot(channel),
-        delivery: None,
-        test,
-        properties: None,
-        context: Props::default(),
-        variant: None,
-        result: None,
-    }
+    Reacted { test, ..Reacted::bare(ActionSlot(action), reaction, ChannelSlot(channel)) }
 }
 
 fn entry(t: Millis, kind: EntryKind) -> Entry {

@@ -2,24 +2,13 @@ use super::*;
 use crate::action::targeting::{Proof, Refusal};
 use crate::action::testing::{APP, Someone, WEB, action, at, budget, try_budget, view};
 use crate::action::{ActionDef, Claim, Full, TotalCaps};
-use crate::event::Props;
 use crate::ids::{ActionSlot, Moment, ProfileId, Seq};
 use crate::time::DAY_MS;
 use proptest::prelude::*;
 use serde_json::json;
 
 fn reacted(reaction: Reaction, channel: ChannelSlot) -> Reacted {
-    Reacted {
-        action: ActionSlot(0),
-        reaction,
-        channel,
-        delivery: None,
-        test: false,
-        properties: None,
-        context: Props::default(),
-        variant: None,
-        result: None,
-    }
+    Reacted::bare(ActionSlot(0), reaction, channel)
 }
 
 /// A person for whom one budget governs actions 0 and 1, and what they have spent of it.

@@ -115,17 +115,7 @@ impl Stage {
         let action = ActionSlot(slot);
         let def = self.shelf.defs[&action].1.clone();
         self.seq += 1;
-        let reacted = Reacted {
-            action,
-            reaction,
-            channel: WEB,
-            delivery: None,
-            test: false,
-            properties: None,
-            context: Props::default(),
-            variant: None,
-            result: None,
-        };
+        let reacted = Reacted::bare(action, reaction, WEB);
         def.count_reaction(self.person.caps.entry(action).or_default(), &reacted, self.now);
         self.totals.count(&def.caps, &reacted, Moment { t: self.now, seq: Seq(self.seq) });
         self.live.close(action, reaction);
@@ -299,17 +289,7 @@ fn i61_seen_on_one_channel_hidden_on_all_others() {
     let mut stage = Stage::new(&[json!({"capping": [{"event": "shown", "group": "user", "count": 1}]})]);
     stage.subscribe("s1");
     let def = &stage.shelf.defs[&ActionSlot(0)].1;
-    let shown = Reacted {
-        action: ActionSlot(0),
-        reaction: Reaction::Shown,
-        channel: APP,
-        delivery: None,
-        test: false,
-        properties: None,
-        context: Props::default(),
-        variant: None,
-        result: None,
-    };
+    let shown = Reacted::bare(ActionSlot(0), Reaction::Shown, APP);
     def.count_reaction(stage.person.caps.entry(ActionSlot(0)).or_default(), &shown, stage.now);
     assert_eq!(stage.look(Cause::Event, &[0]), ["-0 s1 d1 capped"]);
 }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::action::testing::{APP, WEB};
-use crate::event::Props;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::Barrier;
@@ -22,17 +21,7 @@ fn moment(seq: u64) -> Moment {
 }
 
 fn reacted(reaction: Reaction) -> Reacted {
-    Reacted {
-        action: ACTION,
-        reaction,
-        channel: WEB,
-        delivery: None,
-        test: false,
-        properties: None,
-        context: Props::default(),
-        variant: None,
-        result: None,
-    }
+    Reacted::bare(ACTION, reaction, WEB)
 }
 
 /// Something that hands out a limited number of places in two steps, as an accept with a hook does.

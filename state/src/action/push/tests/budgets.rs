@@ -15,17 +15,7 @@ fn hourly(count: u64, governed: u32) -> Vec<(crate::action::BudgetDef, CapState,
 }
 
 fn delivered(action: u32, delivery: u128) -> Reacted {
-    Reacted {
-        action: ActionSlot(action),
-        reaction: DELIVERED,
-        channel: WEB,
-        delivery: Some(delivery),
-        test: false,
-        properties: None,
-        context: Props::default(),
-        variant: None,
-        result: None,
-    }
+    Reacted { delivery: Some(delivery), ..Reacted::bare(ActionSlot(action), DELIVERED, WEB) }
 }
 
 /// A person with several sessions, as the engine drives them.
