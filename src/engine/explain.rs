@@ -137,6 +137,7 @@ impl Engine {
                 explain_action(&case.within(Some(&context)), &asked).map(|told| {
                     let mut json = told.json;
                     json["contextErrors"] = errors;
+                    json["hooks"] = self.hooks_of(&plan, action.slot);
                     json
                 })
             }

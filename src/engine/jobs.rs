@@ -3,12 +3,13 @@
 use super::Engine;
 use super::outbox::reason;
 use crate::hooks::{Answer, Call, Reply, sign};
+use crate::outbox::health::{Hook, Record};
 use crate::outbox::{Held, Listed, Stage};
 use lodestone_state::action::hooks::Body;
 use lodestone_state::action::{HookKind, reaction_word};
 use lodestone_state::command::Fate;
 use lodestone_state::event::{Link, Reaction};
-use lodestone_state::ids::{DefId, Millis, Seq};
+use lodestone_state::ids::{ActionSlot, DefId, Millis, Seq};
 use lodestone_state::job::Work;
 use lodestone_state::plan::{Kind, Plan};
 use lodestone_state::time::format_instant;
@@ -140,23 +141,17 @@ impl Engine {
     #[must_use]
     pub fn hooks_json(&self) -> Value {
         let plan = self.plan.load();
-        let all = self.outbox.health().all();
-        let total = all.len();
-        let rows: Vec<Value> = all
-            .into_iter()
-            .map(|((cause, place), record)| {
-                let failure = record.failure.map(|(at, reason)| json!({"at": format_instant(at).as_str(), "reason": reason}));
-                json!({
-                    "cause": cause_json(&plan, cause),
-                    "hook": place,
-                    "succeeded": record.succeeded,
-                    "failed": record.failed,
-                    "lastSuccessAt": record.succeeded_at.map(|at| format_instant(at).to_string()),
-                    "lastFailure": failure,
-                })
-            })
-            .collect();
+        let rows: Vec<Value> =
+            self.outbox.health().all().iter().map(|(hook, record)| health_json(&plan, *hook, record)).collect();
+        let total = rows.len();
         json!({"data": rows, "nextCursor": null, "total": total})
+    }
+
+    /// The same of one action's hooks.
+    pub(super) fn hooks_of(&self, plan: &Plan, action: ActionSlot) -> Value {
+        let all = self.outbox.health().all();
+        let its = all.iter().filter(|((cause, _), _)| *cause == Link::Action(action));
+        its.map(|(hook, record)| health_json(plan, *hook, record)).collect()
     }
 
     /// The keys that webhooks are signed with, in the forms that receivers need.
@@ -247,6 +242,19 @@ fn without_password(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+/// How a hook is doing.
+fn health_json(plan: &Plan, (cause, place): Hook, record: &Record) -> Value {
+    let instant = |at: Millis| format_instant(at).to_string();
+    json!({
+        "cause": cause_json(plan, cause),
+        "hook": place,
+        "succeeded": record.succeeded,
+        "failed": record.failed,
+        "lastSuccessAt": record.succeeded_at.map(instant),
+        "lastFailure": record.failure.as_ref().map(|(at, reason)| json!({"at": instant(*at), "reason": reason})),
+    })
 }
 
 /// The definition that asked for a job; by its id alone once it is gone.

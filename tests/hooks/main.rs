@@ -12,6 +12,7 @@ mod outbox;
 mod rules;
 mod sink;
 mod socket;
+mod visible;
 
 use common::{ADMIN, Server, TA};
 use reqwest::{Method, StatusCode};
