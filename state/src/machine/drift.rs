@@ -85,8 +85,8 @@ fn member_since(slot: AudienceSlot, since: Millis, now: Millis, moves: &[Members
     let Some(entered) = moves.iter().rev().find(|change| change.audience == slot).filter(|change| change.entered) else {
         return since.min(now);
     };
-    // A membership that ended and began at one instant began then, which that log does not tell. And a
-    // definition that comes later finds that somebody would have been a member for long.
+    // A membership that time ended and an entry began at one instant began then, which that log need not
+    // tell. And a definition that comes later finds that somebody would have been a member for long.
     let too_early = since < entered.t && entered.cause != MoveCause::Fold;
     if too_early || since > now { entered.t } else { since }
 }

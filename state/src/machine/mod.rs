@@ -58,8 +58,8 @@ pub struct Changes {
     pub custom: SmallVec<[PathId; 4]>,
     /// Memberships that began or ended; net, one per audience.
     pub members: SmallVec<[MembershipChange; 4]>,
-    /// Which memberships ended last, when, and since when they had been: what goes on at the very instant at
-    /// which it ended has never ended.
+    /// Which memberships ended by the entry at hand, when, and since when they had been: what goes on at the
+    /// very instant at which it ended has never ended.
     pub ended: SmallVec<[(AudienceSlot, Millis, Millis); 2]>,
     /// Profiles merged, or known for the first time: everything may differ.
     pub identity: bool,
@@ -208,6 +208,8 @@ pub fn apply(plan: &Plan, profile: &mut Profile, entry: Entry, history: &mut dyn
 /// Fires every timer due at or before `now`, each at its own instant and in order.
 pub fn advance(plan: &Plan, profile: &mut Profile, now: Millis, history: &mut dyn History, out: &mut Changes) {
     while step(plan, profile, now, Pace::Through, history, out) {}
+    // What time ended, an entry begins anew: whether both are told in one go depends on who looked when.
+    out.ended.clear();
 }
 
 /// As [`advance`], but stops at the first instant at which a rule is due, which is then the profile's clock,
