@@ -173,17 +173,8 @@ impl World {
             }
             Step::React { profile, action, shown, app, pass_ms } => {
                 self.now += pass_ms;
-                let reacted = Reacted {
-                    action: ActionSlot(action),
-                    reaction: if shown { Reaction::Shown } else { Reaction::Delivered },
-                    channel: ChannelSlot(u16::from(app)),
-                    delivery: None,
-                    test: false,
-                    properties: None,
-                    context: Props::default(),
-                    variant: None,
-                    result: None,
-                };
+                let reaction = if shown { Reaction::Shown } else { Reaction::Delivered };
+                let reacted = Reacted::bare(ActionSlot(action), reaction, ChannelSlot(u16::from(app)));
                 let entry = self.entry(profile, self.now, EntryKind::Reacted(reacted));
                 self.apply(profile, entry);
             }
