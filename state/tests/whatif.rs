@@ -142,6 +142,16 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// What everybody reacted.
+    fn past(&self) -> PastTotals {
+        let log = self.people.values().flat_map(|profile| &profile.tail);
+        let reactions = log.filter_map(|entry| match &entry.kind {
+            EntryKind::Reacted(reacted) => Some((entry.moment, reacted.clone())),
+            _ => None,
+        });
+        PastTotals::new(self.plan, reactions.collect())
+    }
+
     fn apply(&mut self, id: ProfileId, kind: EntryKind) {
         self.seq += 1;
         let moment = Moment { t: self.now, seq: Seq(self.seq) };
@@ -160,18 +170,7 @@ impl<'a> Live<'a> {
     }
 
     fn react(&mut self, id: ProfileId, action: ActionSlot, reaction: Reaction, channel: ChannelSlot) {
-        let reacted = Reacted {
-            action,
-            reaction,
-            channel,
-            delivery: None,
-            test: false,
-            properties: None,
-            context: Props::default(),
-            variant: None,
-            result: None,
-        };
-        self.apply(id, EntryKind::Reacted(reacted));
+        self.apply(id, EntryKind::Reacted(Reacted::bare(action, reaction, channel)));
     }
 
     fn asked<T>(
@@ -278,11 +277,7 @@ proptest! {
         let later: Vec<_> = live.delivered.iter().copied().filter(|(_, at, _)| *at >= middle).collect();
         prop_assert_eq!(what_if(&live, middle), later, "from the middle on");
 
-        let reactions = live.people.values().flat_map(|profile| &profile.tail).filter_map(|entry| match &entry.kind {
-            EntryKind::Reacted(reacted) => Some((entry.moment, reacted.clone())),
-            _ => None,
-        });
-        let past = PastTotals::new(&plan, reactions.collect());
+        let past = live.past();
         for (seq, now, cap, said) in &live.said {
             prop_assert_eq!(past.upto(Upto::Seq(*seq)).open(ASKED, cap, *now), *said);
         }
@@ -305,4 +300,34 @@ fn the_model_delivers_and_caps_hold_back() {
         live.delivered.len()
     };
     assert_eq!((delivered(&free), delivered(&capped)), (12, 3));
+}
+
+/// Reactions that nobody decided are found: a delivery at night, an accept of what was used up.
+#[test]
+fn a_replay_finds_what_was_not_decided() {
+    let spec = Spec {
+        caps: vec![("accepted", "all", 1, 0)],
+        hours: Some((4, 22)),
+        lookers: false,
+        budget: None,
+        quiet: false,
+        holdout: 0,
+        momentary: false,
+    };
+    let plan = plan(&spec);
+    let mut live = Live::new(&plan);
+    let visit = |who, after| Visit { who, after, channel: 0, event: 0, reactions: Vec::new(), other: false };
+    live.visit(&visit(1, 0));
+    assert_eq!(live.delivered, [], "it is half past two");
+    live.react(ProfileId(1), ASKED, Reaction::Delivered, ChannelSlot(0));
+    live.visit(&visit(1, 180));
+    live.visit(&visit(2, 5));
+    assert_eq!(live.delivered.len(), 2);
+    for who in [1, 2] {
+        live.react(ProfileId(who), ASKED, Reaction::Accepted, ChannelSlot(0));
+    }
+    let (found, _) = replayed(&live, &live.past());
+    let told = found.kept.iter().map(|misfit| (misfit.profile.0, misfit.reaction, misfit.reason.as_str()));
+    let wanted = [(1, Reaction::Delivered, "Time Range"), (2, Reaction::Accepted, "capped")];
+    assert_eq!((found.compared, found.mismatches, told.collect::<Vec<_>>()), (5, 2, wanted.to_vec()));
 }

@@ -24,7 +24,7 @@ const KEPT_MAX: usize = 20;
 pub enum Doubt {
     /// The action is gone.
     ActionRemoved,
-    /// The action, or what it depends on, was changed after the reaction.
+    /// The action, or what it depends on, was changed since the reaction.
     DefinitionChanged,
     /// All but the context fits, and the context of a connection is not logged with a delivery.
     Context,
@@ -173,7 +173,8 @@ impl<'a> Judge<'a> {
     /// Why all that the log says of this time may be less than what it said then.
     fn doubt(&self, entry: &Entry, reacted: &Reacted) -> Option<Doubt> {
         let since = |seq: Option<Seq>| seq.is_some_and(|seq| seq > entry.moment.seq);
-        let changed = self.setting.changed.get(&reacted.action).is_some_and(|at| *at > entry.at);
+        // At the same millisecond nothing says which came first.
+        let changed = self.setting.changed.get(&reacted.action).is_some_and(|at| *at >= entry.at);
         let merged = self.merged.is_some_and(|at| entry.at <= at.plus(LAG_MS));
         [
             (changed, Doubt::DefinitionChanged),
