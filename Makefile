@@ -38,9 +38,10 @@ check: web
 unit:
 	$(CARGO) test $(PROFILE) --workspace
 
-# More than a million generated steps of whole histories (merges, undoing, erasure, edits, crashes) against
-# the naive oracle, and as many histories of single definitions and of the fold. Tells how many steps it took.
-# A failure prints its steps; SEED=… makes a run repeatable.
+# More than a million generated steps of whole histories (late and repeated events, merges and their undoing,
+# erasure, edits, crashes, clocks that jump) against the naive oracle, which tells how many they were; then tens
+# of thousands of histories of single definitions, and of the fold. A failure prints its steps; SEED=… makes a
+# run repeatable.
 sim:
 	PROPTEST_CASES=$(or $(CASES),27000) $(if $(SEED),PROPTEST_RNG_SEED=$(SEED)) \
 		$(CARGO) test $(PROFILE) --workspace --test machine_oracle --test fold -- --nocapture

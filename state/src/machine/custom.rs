@@ -140,10 +140,9 @@ pub(super) fn tell_apart(log: &mut [(ProfileId, Entry)], survivor: ProfileId, mi
     let mut marks = vec![Mark::default(); log.len()];
     for ((owner, entry), mark) in log.iter_mut().zip(&mut marks) {
         let rewrite = mixed.from.get(owner).is_some_and(|from| entry.moment.seq >= *from);
-        let of_them = (mixed.their)(&entry.user_id);
-        // Also what nobody's id stands for: what an earlier undoing left there.
-        let by_them = of_them || mixed.branch.contains(owner);
-        let goes = of_them && entry.is_of_its_id();
+        // Whatever id it names, what an earlier undoing left in a log is of whom it left it with.
+        let by_them = mixed.branch.contains(owner) || rewrite && (mixed.their)(&entry.user_id);
+        let goes = by_them && entry.is_of_its_id();
         let mut at = parts.remove(owner).unwrap_or_default();
         let before = at.theirs.clone();
         let brought = join(&mut at, entry, by_them, &parts, mixed, rewrite, mark);

@@ -7,36 +7,44 @@ use crate::oracle::conditions::Cond;
 use crate::oracle::members::Count;
 use serde_json::json;
 
+/// Each step is followed by every comparison, so a history that goes through has none wrong.
+fn goes_through(steps: &[Step]) {
+    play(Defs::default(), steps);
+}
+
 fn track(user: usize) -> Step {
     Step::Track { user, name: 'A', late: 0, on_web: false, properties: json!({}), message: None }
 }
 
+fn identify(user: usize, previous: Option<usize>, favourite: Option<Option<char>>) -> Step {
+    Step::Identify { user, previous, favourite, known: false, late: 0 }
+}
+
 /// An identify that merges the person of `previous` into that of `user`.
 fn merge(user: usize, previous: usize) -> Step {
-    Step::Identify { user, previous: Some(previous), favourite: None, known: false, late: 0 }
+    identify(user, Some(previous), None)
 }
 
 /// The same, which sets the favourite, or takes it away.
 fn merge_and_set(user: usize, previous: usize, favourite: Option<char>) -> Step {
-    Step::Identify { user, previous: Some(previous), favourite: Some(favourite), known: false, late: 0 }
+    identify(user, Some(previous), Some(favourite))
 }
 
 fn set(user: usize, favourite: char) -> Step {
-    Step::Identify { user, previous: None, favourite: Some(Some(favourite)), known: false, late: 0 }
+    identify(user, None, Some(Some(favourite)))
 }
 
 /// Whoever left a branch, and then absorbed what the branch is a part of, stays with their own id when the
 /// branch is undone.
 #[test]
 fn an_id_that_left_a_branch_stays_where_it_went() {
-    let steps = [track(2), track(0), track(1), merge(0, 1), merge(2, 0), Step::Undo(1), merge(1, 0), Step::Undo(1)];
-    play(Defs::default(), &steps);
+    goes_through(&[track(2), track(0), track(1), merge(0, 1), merge(2, 0), Step::Undo(1), merge(1, 0), Step::Undo(1)]);
 }
 
 /// Whoever left with an undoing, and came back by another merge, is not looked for where they left.
 #[test]
 fn an_id_that_came_back_another_way_is_with_whom_it_came() {
-    let steps = [
+    goes_through(&[
         track(2),
         track(3),
         track(1),
@@ -47,21 +55,19 @@ fn an_id_that_came_back_another_way_is_with_whom_it_came() {
         track(1),
         merge(2, 1),
         Step::Undo(2),
-    ];
-    play(Defs::default(), &steps);
+    ]);
 }
 
 /// A merge that takes away what the absorbed brought along is a change by whoever asked for it.
 #[test]
 fn what_a_merge_took_away_does_not_come_back_with_another_undoing() {
-    let steps = [track(3), set(2, 'x'), track(0), merge_and_set(3, 2, None), merge(0, 2), Step::Undo(0), Step::Undo(0)];
-    play(Defs::default(), &steps);
+    goes_through(&[track(3), set(2, 'x'), track(0), merge_and_set(3, 2, None), merge(0, 2), Step::Undo(0), Step::Undo(0)]);
 }
 
 /// What somebody set by an identify that merged others is theirs through several undoings.
 #[test]
 fn what_a_merge_set_goes_with_the_id_that_set_it() {
-    let steps = [
+    goes_through(&[
         track(2),
         track(0),
         merge(3, 0),
@@ -71,14 +77,13 @@ fn what_a_merge_set_goes_with_the_id_that_set_it() {
         merge_and_set(2, 0, Some('x')),
         Step::Undo(2),
         Step::Undo(2),
-    ];
-    play(Defs::default(), &steps);
+    ]);
 }
 
 /// What came back, and went again, stays with whom it went to when all of them are written at once.
 #[test]
 fn a_profile_that_came_back_and_went_again_is_not_there_after_a_crash() {
-    let steps = [
+    goes_through(&[
         track(0),
         track(2),
         track(3),
@@ -91,15 +96,14 @@ fn a_profile_that_came_back_and_went_again_is_not_there_after_a_crash() {
         Step::Undo(2),
         Step::Checkpoint(6),
         Step::Crash,
-    ];
-    play(Defs::default(), &steps);
+    ]);
 }
 
 /// What an undoing left with somebody is theirs when they are told apart again, also where the log does not
 /// say any more who set it.
 #[test]
 fn what_an_undoing_left_is_of_whom_it_left_it_with() {
-    let steps = [
+    goes_through(&[
         track(0),
         merge(3, 0),
         set(3, 'x'),
@@ -110,8 +114,26 @@ fn what_an_undoing_left_is_of_whom_it_left_it_with() {
         Step::Retain(4),
         merge(0, 3),
         Step::Undo(0),
-    ];
-    play(Defs::default(), &steps);
+    ]);
+}
+
+/// The same where an id that has left is still named by the merge that it once brought about.
+#[test]
+fn what_an_undoing_left_is_not_of_an_id_that_came_back_since() {
+    goes_through(&[
+        track(1),
+        track(2),
+        merge(0, 2),
+        set(0, 'x'),
+        merge(2, 1),
+        Step::Undo(0),
+        Step::Undo(0),
+        Step::Pass(13),
+        Step::Track { user: 0, name: 'A', late: 13, on_web: false, properties: json!({}), message: None },
+        Step::Retain(4),
+        merge(0, 2),
+        Step::Undo(0),
+    ]);
 }
 
 /// A late event that is taken for a match until the log is read, and is none, ends no membership: it goes on
@@ -120,12 +142,11 @@ fn what_an_undoing_left_is_of_whom_it_left_it_with() {
 fn a_membership_that_only_seemed_to_end_goes_on() {
     let none_liked = Audience::counting(Count::none('A', Cond::Favourite));
     let product = json!({"product": "y"});
-    let steps = [
+    goes_through(&[
         Step::Edit(Edit::Audience(0, Some(none_liked))),
         track(0),
         Step::Pass(2),
         set(0, 'y'),
         Step::Track { user: 0, name: 'A', late: 1, on_web: false, properties: product, message: None },
-    ];
-    play(Defs::default(), &steps);
+    ]);
 }
