@@ -290,3 +290,54 @@ fn days(days: &Days) -> Vec<Json> {
 fn words(reactions: &BTreeMap<Reaction, u64>) -> Json {
     reactions.iter().map(|(reaction, n)| (reaction_word(*reaction).to_owned(), json!(n))).collect::<Map<_, _>>().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::Rig;
+    use lodestone_state::ids::Millis;
+
+    /// Whoever has seen anything, once a day.
+    fn offer() -> Json {
+        json!({"name": "Offer", "type": "banner", "properties": [], "targeting": {"channels": ["web"], "audiences": ["viewers"]},
+            "capping": [{"event": "delivered", "group": "user", "count": 1, "within": 1}]})
+    }
+
+    fn asked() -> WhatIf {
+        let period = Period { from: Millis(0), to: Millis::MAX };
+        WhatIf { action: None, definition: Some(offer()), period, channel: None, shown: None, limit: 10 }
+    }
+
+    fn rig() -> Rig {
+        let rig = Rig::new();
+        rig.apply(&json!({"actionTypes": [{"name": "banner", "properties": []}]}));
+        ["u1", "u2", "u1"].iter().for_each(|user| rig.view(user));
+        rig
+    }
+
+    #[test]
+    fn where_others_scan_both_say_to_come_again() {
+        let rig = rig();
+        let cancel = Cancel::default();
+        let held = [rig.engine.begin_scan(&cancel), rig.engine.begin_scan(&cancel)];
+        assert!(held.iter().all(Result::is_ok));
+        let period = asked().period;
+        assert!(matches!(rig.engine.what_if(&asked(), &cancel), Err(Unanswered::Busy)));
+        assert!(matches!(rig.engine.replay_decisions(period, 1, &cancel), Err(Unanswered::Busy)));
+        drop(held);
+        let told = rig.engine.what_if(&asked(), &cancel).expect("an answer");
+        assert_eq!((&told["complete"], &told["deliveries"], &told["reachable"]["times"]), (&json!(true), &json!(2), &json!(3)));
+    }
+
+    #[test]
+    fn what_had_to_stop_says_so_and_gives_no_hash() {
+        let rig = rig();
+        let whole = rig.engine.replay_decisions(asked().period, 1, &Cancel::default()).expect("an answer");
+        assert_eq!((&whole["complete"], whole["hash"].is_string()), (&json!(true), true));
+        let cancel = Cancel::default();
+        drop(cancel.on_drop());
+        let told = rig.engine.replay_decisions(asked().period, 1, &cancel).expect("an answer");
+        assert_eq!((&told["complete"], &told["hash"]), (&json!(false), &Json::Null));
+        assert_eq!(rig.engine.what_if(&asked(), &cancel).expect("an answer")["complete"], false);
+    }
+}
