@@ -213,15 +213,19 @@ async fn what_left_the_log_is_told_as_unknown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_is_replayed_without_a_mismatch() {
     let site = std::sync::Arc::new(Site::start("03-01T08:00", &definitions(20)).await);
+    let rounds = ["03-01T09:00", "03-01T09:01", "03-01T11:59", "03-01T12:01", "03-02T07:00", "03-02T09:01"];
+    let gate = std::sync::Arc::new(tokio::sync::Barrier::new(24));
     let mut crowd = tokio::task::JoinSet::new();
     for who in 0..24 {
-        let site = site.clone();
+        let (site, gate) = (site.clone(), gate.clone());
         crowd.spawn(async move {
             let user = format!("u{who}");
-            for round in 0..6 {
-                if who == 0 {
-                    site.set(["03-01T09:00", "03-01T09:01", "03-01T11:59", "03-01T12:01", "03-02T07:00", "03-02T09:01"][round]);
+            for (round, time) in rounds.into_iter().enumerate() {
+                // Hours do not pass while somebody is being answered.
+                if gate.wait().await.is_leader() {
+                    site.set(time);
                 }
+                gate.wait().await;
                 site.track(&user, "Page Viewed", json!({"page": "/"}), None).await;
                 for (name, _) in site.poll(&user, Some(&format!("s{round}"))).await {
                     site.try_act(&user, &name, ["accept", "show", "hide"][(who + round) % 3]).await;
