@@ -51,6 +51,8 @@ struct Followed {
     /// Its own time.
     clock: Millis,
     members: [bool; AUDIENCES],
+    /// What they are at its own time by time alone.
+    by_time: [bool; AUDIENCES],
     /// Since when it is a member.
     since: [Option<Millis>; AUDIENCES],
 }
@@ -58,11 +60,12 @@ struct Followed {
 impl Followed {
     /// Nothing yet, as of now.
     fn fresh(now: Millis) -> Self {
-        Self { until: now, clock: now, members: [false; AUDIENCES], since: [None; AUDIENCES] }
+        Self { until: now, clock: now, members: [false; AUDIENCES], by_time: [false; AUDIENCES], since: [None; AUDIENCES] }
     }
 }
 
 const EDIT: &str = "an edit";
+const MERGE: &str = "a merge";
 
 type Told = Vec<(i64, usize, bool)>;
 
@@ -105,7 +108,8 @@ impl Sim {
             compare(&mut told, at, &have, &next);
             have = next;
         }
-        self.followed.insert(profile, Followed { until: at, clock, members: have, since });
+        let by_time = self.defs.members(&person, clock);
+        self.followed.insert(profile, Followed { until: at, clock, members: have, by_time, since });
         told
     }
 
@@ -113,13 +117,14 @@ impl Sim {
     fn settle(&mut self, profile: ProfileId, mut expect: Told, changes: &Changes, what: &str) {
         let now = self.clock(profile);
         let next = self.members(profile, now);
-        let have = self.followed[&profile].members;
+        let Followed { members: have, by_time, mut since, .. } = self.followed[&profile];
         compare(&mut expect, now, &have, &next);
-        let mut since = self.followed[&profile].since;
         for (t, i, entered) in &expect {
             since[*i] = entered.then_some(Millis(*t));
         }
-        self.followed.insert(profile, Followed { until: now, clock: now, members: next, since });
+        // What time ends, and an entry begins at that instant, begins then.
+        (0..AUDIENCES).filter(|i| have[*i] && !by_time[*i] && next[*i]).for_each(|i| since[i] = Some(now));
+        self.followed.insert(profile, Followed { until: now, clock: now, members: next, by_time: next, since });
         expect.sort_unstable();
         let mut told: Told = changes
             .members
@@ -131,18 +136,22 @@ impl Sim {
         assert_eq!(short(&told), short(&expect), "told of {profile} by {what}, in ticks, at {}", (now.0 - START) / TICK);
         if what == EDIT {
             // Who enters by a definition does so since it would have had them.
-            self.believe_since(profile, |i| !have[i]);
+            self.believe_since(profile, |i, _| !have[i]);
+        }
+        if what == MERGE {
+            // What the union ends and the identify begins may count as begun then.
+            self.believe_since(profile, |i, said| have[i] && next[i] && said == Some(now));
         }
         self.check(profile, what);
     }
 
     /// Takes the word of the machine for since when somebody is a member of some audiences.
-    fn believe_since(&mut self, id: ProfileId, which: impl Fn(usize) -> bool) {
+    fn believe_since(&mut self, id: ProfileId, which: impl Fn(usize, Option<Millis>) -> bool) {
         let slot = |i| Some(self.plan.audience_by_key(&self.defs.audience_key(i)?)?.slot);
         let profile = &self.world.live[&id];
         let said: [_; AUDIENCES] = std::array::from_fn(|i| profile.member_since(slot(i)?));
         let since = &mut self.followed.get_mut(&id).unwrap().since;
-        (0..AUDIENCES).filter(|i| which(*i)).for_each(|i| since[i] = said[i]);
+        (0..AUDIENCES).filter(|i| which(*i, said[*i])).for_each(|i| since[i] = said[i]);
     }
 
     fn place_of(&self, slot: u32) -> Option<usize> {
@@ -261,7 +270,7 @@ impl Sim {
         if said {
             self.naive.add(leader, Fact { moment, id, user, what });
         }
-        self.settle(leader, expect, &changes, if follower.is_some() { "a merge" } else { "an identify" });
+        self.settle(leader, expect, &changes, if follower.is_some() { MERGE } else { "an identify" });
     }
 
     fn asserted(&self, leader: ProfileId, follower: Option<ProfileId>) -> i64 {
@@ -366,8 +375,8 @@ impl Sim {
             // happens again.
             let clock = self.world.live[&id].core.clock;
             let members = self.members(id, clock);
-            self.followed.insert(id, Followed { until: clock, clock, members, since: [None; AUDIENCES] });
-            self.believe_since(id, |_| true);
+            self.followed.insert(id, Followed { until: clock, clock, members, by_time: members, since: [None; AUDIENCES] });
+            self.believe_since(id, |_, _| true);
             self.check(id, "a crash");
         }
     }
