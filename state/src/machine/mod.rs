@@ -207,9 +207,11 @@ pub fn apply(plan: &Plan, profile: &mut Profile, entry: Entry, history: &mut dyn
 
 /// Fires every timer due at or before `now`, each at its own instant and in order.
 pub fn advance(plan: &Plan, profile: &mut Profile, now: Millis, history: &mut dyn History, out: &mut Changes) {
+    // What time ended, an entry begins anew: whether both are told in one go depends on who looked when. What
+    // a merge ended before its entry is applied, that entry may still continue.
+    let ended = std::mem::take(&mut out.ended);
     while step(plan, profile, now, Pace::Through, history, out) {}
-    // What time ended, an entry begins anew: whether both are told in one go depends on who looked when.
-    out.ended.clear();
+    out.ended = ended;
 }
 
 /// As [`advance`], but stops at the first instant at which a rule is due, which is then the profile's clock,

@@ -150,3 +150,32 @@ fn a_membership_that_only_seemed_to_end_goes_on() {
         Step::Track { user: 0, name: 'A', late: 1, on_web: false, properties: product, message: None },
     ]);
 }
+
+/// What the union of a merge ends and its identify begins again goes on since when it began.
+#[test]
+fn a_membership_that_a_merge_only_interrupts_goes_on() {
+    let none_liked = Audience::counting(Count::none('A', Cond::Favourite));
+    let likes = |user, product: &str| Step::Track {
+        user,
+        name: 'A',
+        late: 0,
+        on_web: false,
+        properties: json!({"product": product}),
+        message: None,
+    };
+    let merges = |late| Step::Identify { user: 2, previous: Some(3), favourite: None, known: false, late };
+    for late in [0, 1] {
+        goes_through(&[
+            likes(0, "z"),
+            likes(0, "z"),
+            set(2, 'x'),
+            likes(3, "z"),
+            Step::Identify { user: 0, previous: Some(3), favourite: Some(Some('y')), known: false, late: 0 },
+            Step::Edit(Edit::Audience(0, Some(none_liked.clone()))),
+            Step::Pass(5),
+            likes(0, "z"),
+            likes(2, "y"),
+            merges(late),
+        ]);
+    }
+}

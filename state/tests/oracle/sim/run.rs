@@ -65,7 +65,6 @@ impl Followed {
 }
 
 const EDIT: &str = "an edit";
-const MERGE: &str = "a merge";
 
 type Told = Vec<(i64, usize, bool)>;
 
@@ -136,22 +135,18 @@ impl Sim {
         assert_eq!(short(&told), short(&expect), "told of {profile} by {what}, in ticks, at {}", (now.0 - START) / TICK);
         if what == EDIT {
             // Who enters by a definition does so since it would have had them.
-            self.believe_since(profile, |i, _| !have[i]);
-        }
-        if what == MERGE {
-            // What the union ends and the identify begins may count as begun then.
-            self.believe_since(profile, |i, said| have[i] && next[i] && said == Some(now));
+            self.believe_since(profile, |i| !have[i]);
         }
         self.check(profile, what);
     }
 
     /// Takes the word of the machine for since when somebody is a member of some audiences.
-    fn believe_since(&mut self, id: ProfileId, which: impl Fn(usize, Option<Millis>) -> bool) {
+    fn believe_since(&mut self, id: ProfileId, which: impl Fn(usize) -> bool) {
         let slot = |i| Some(self.plan.audience_by_key(&self.defs.audience_key(i)?)?.slot);
         let profile = &self.world.live[&id];
         let said: [_; AUDIENCES] = std::array::from_fn(|i| profile.member_since(slot(i)?));
         let since = &mut self.followed.get_mut(&id).unwrap().since;
-        (0..AUDIENCES).filter(|i| which(*i, said[*i])).for_each(|i| since[i] = said[i]);
+        (0..AUDIENCES).filter(|i| which(*i)).for_each(|i| since[i] = said[i]);
     }
 
     fn place_of(&self, slot: u32) -> Option<usize> {
@@ -270,7 +265,7 @@ impl Sim {
         if said {
             self.naive.add(leader, Fact { moment, id, user, what });
         }
-        self.settle(leader, expect, &changes, if follower.is_some() { MERGE } else { "an identify" });
+        self.settle(leader, expect, &changes, if follower.is_some() { "a merge" } else { "an identify" });
     }
 
     fn asserted(&self, leader: ProfileId, follower: Option<ProfileId>) -> i64 {
@@ -376,7 +371,7 @@ impl Sim {
             let clock = self.world.live[&id].core.clock;
             let members = self.members(id, clock);
             self.followed.insert(id, Followed { until: clock, clock, members, by_time: members, since: [None; AUDIENCES] });
-            self.believe_since(id, |_, _| true);
+            self.believe_since(id, |_| true);
             self.check(id, "a crash");
         }
     }
