@@ -264,11 +264,12 @@ fn hold(profile: &mut Profile, owner: ProfileId, entry: Entry) {
     }
 }
 
-/// What the log of the profile that comes back says of it: who it is, and what its custom traits are.
+/// What the log of the profile that comes back says of it: who it is, and what its custom traits are. It came
+/// in under no id, so it stays in this log whoever leaves later.
 fn returning(entry: &Entry, split: &Split) -> Entry {
-    let user_id = split.identities.first().map(|identity| identity.user_id.clone()).unwrap_or_default();
     let identities = split.identities.clone();
-    beside(entry, user_id, Identified { identities, custom: Some(split.custom.clone()), ..Identified::default() })
+    let custom = Some(split.custom.clone());
+    beside(entry, CompactString::default(), Identified { identities, custom, ..Identified::default() })
 }
 
 /// What the log of the profile that comes back keeps of a merge that one of its ids brought about in the other's:

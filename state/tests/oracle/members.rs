@@ -105,8 +105,18 @@ pub(crate) struct Count {
 impl Count {
     /// That none of these events ever happened.
     pub(crate) fn none(name: char, condition: Cond) -> Self {
+        Self::ever("exactly", name, condition)
+    }
+
+    /// That at least one of these events happened.
+    pub(crate) fn some(name: char, condition: Cond) -> Self {
+        Self::ever("more_than", name, condition)
+    }
+
+    /// So many as `operator` says of zero.
+    fn ever(operator: &'static str, name: char, condition: Cond) -> Self {
         let what = What { name, web_only: false, conditions: vec![condition] };
-        Self { what, operator: "exactly", count: 0, window: Window::Any }
+        Self { what, operator, count: 0, window: Window::Any }
     }
 
     pub(crate) fn json(&self) -> Json {

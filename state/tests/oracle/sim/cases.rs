@@ -16,6 +16,10 @@ fn track(user: usize) -> Step {
     Step::Track { user, name: 'A', late: 0, on_web: false, properties: json!({}), message: None }
 }
 
+fn likes(user: usize, product: &str) -> Step {
+    Step::Track { user, name: 'A', late: 0, on_web: false, properties: json!({"product": product}), message: None }
+}
+
 fn identify(user: usize, previous: Option<usize>, favourite: Option<Option<char>>) -> Step {
     Step::Identify { user, previous, favourite, known: false, late: 0 }
 }
@@ -155,14 +159,6 @@ fn a_membership_that_only_seemed_to_end_goes_on() {
 #[test]
 fn a_membership_that_a_merge_only_interrupts_goes_on() {
     let none_liked = Audience::counting(Count::none('A', Cond::Favourite));
-    let likes = |user, product: &str| Step::Track {
-        user,
-        name: 'A',
-        late: 0,
-        on_web: false,
-        properties: json!({"product": product}),
-        message: None,
-    };
     let merges = |late| Step::Identify { user: 2, previous: Some(3), favourite: None, known: false, late };
     for late in [0, 1] {
         goes_through(&[
@@ -178,4 +174,20 @@ fn a_membership_that_a_merge_only_interrupts_goes_on() {
             merges(late),
         ]);
     }
+}
+
+/// What an undoing said of who came back stays with them when one of those that are part of them leaves.
+#[test]
+fn what_an_undoing_said_stays_when_a_part_leaves() {
+    let liked = Audience::counting(Count::some('A', Cond::Favourite));
+    goes_through(&[
+        Step::Edit(Edit::Audience(0, Some(liked))),
+        track(2),
+        merge(1, 2),
+        merge_and_set(3, 1, Some('x')),
+        Step::Undo(1),
+        likes(1, "x"),
+        merge(1, 3),
+        Step::Undo(0),
+    ]);
 }

@@ -25,6 +25,9 @@ pub(crate) enum What {
     Split(Favourite),
 }
 
+/// Whose a fact is that says how a profile came to be as it is: it stays where it stands.
+const NOBODY: usize = usize::MAX;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Fact {
     pub(crate) moment: Moment,
@@ -160,9 +163,8 @@ impl Naive {
         self.links.remove(&branch);
         let back = self.logs.get_mut(&branch).unwrap();
         back.extend(moved);
-        let user = *theirs.iter().next().unwrap();
-        back.push(Fact { moment: at, id: !id, user, what: What::Custom(mine) });
-        self.logs.get_mut(&survivor).unwrap().push(Fact { moment: at, id, user: usize::MAX, what: What::Split(rest) });
+        back.push(Fact { moment: at, id: !id, user: NOBODY, what: What::Custom(mine) });
+        self.logs.get_mut(&survivor).unwrap().push(Fact { moment: at, id, user: NOBODY, what: What::Split(rest) });
         self.favourites.insert(branch, mine);
         self.favourites.insert(survivor, rest);
     }
