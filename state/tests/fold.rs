@@ -35,8 +35,15 @@ const CATALOG: &str = r#"{
     {"name": "Favourite", "key": "favourite", "type": "most_frequent", "eventId": "View", "conditions": [],
      "properties": {"property": "product", "type": "string", "minFrequency": 2}},
     {"name": "Products", "key": "products", "type": "unique_list", "eventId": "View", "conditions": [],
-     "properties": {"property": "product", "type": "string"}}],
+     "properties": {"property": "product", "type": "string"}},
+    {"name": "Topped", "key": "topped", "type": "count_events", "eventId": "View", "properties": {}, "conditions": [
+      {"property": "price", "type": "float", "operator": "greater_than", "target": "computed_trait", "traitKey": "max2m"}]},
+    {"name": "Guessed", "key": "guessed", "type": "count_events", "eventId": "View", "properties": {}, "conditions": [
+      {"property": "price", "type": "float", "operator": "equals", "target": "computed_trait", "traitKey": "guessed"}]}],
   "audiences": [
+    {"name": "Topper", "includeAnonymous": true, "traits": [], "events": [
+      {"id": "View", "exclude": false, "operator": "more_or_exactly", "count": 2, "properties": [
+        {"key": "price", "dataType": "float", "operator": "greater_than", "target": "computed_trait", "traitKey": "max2m"}]}]},
     {"name": "Lookers", "includeAnonymous": true, "events": [
       {"id": "View", "exclude": false, "operator": "more_or_exactly", "count": 2,
        "timeWindowOperator": "within", "timeWindowStart": 2, "timeWindowUnit": "minutes"}], "traits": []},
@@ -268,6 +275,37 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Section 1.3: an event is compared with what the profile had just before it. Not with what another trait has
+/// made of that event already, nor with what time has done since.
+#[test]
+fn events_are_compared_with_what_was_just_before_them() {
+    let seen = |views: &[(i32, i64)], keys: [&str; 2]| {
+        let mut world = World::new(plan());
+        world.now = START + 600_000;
+        for &(price, t) in views {
+            let late_ms = world.now - START - t;
+            world.step(&Step::Event { profile: 0, event: 0, product: 0, price, late_ms, pass_ms: 0 });
+        }
+        world.check().expect("the fold of its log");
+        let topper = world.plan.audiences.iter().flatten().find(|known| known.name == "Topper").expect("an audience");
+        let values = keys.map(|key| {
+            let known = world.plan.traits.iter().flatten().find(|known| known.key == key).expect("a trait");
+            machine::trait_value(&world.plan, &world.profiles[0], known.slot)
+        });
+        (values, world.profiles[0].member_since(topper.slot).is_some())
+    };
+    let count = |n: i64| Some(lodestone_state::value::Value::Int(n));
+    // 7 tops the 5 before it, 7 does not top 7, 9 does. Of 0, 0, 1 the first and the last guess what is counted.
+    assert_eq!(
+        seen(&[(5, 599_997), (7, 599_998), (7, 599_999), (9, 600_000)], ["topped", "views"]),
+        ([count(2), count(4)], true)
+    );
+    assert_eq!(seen(&[(0, 599_998), (0, 599_999), (1, 600_000)], ["guessed", "views"]), ([count(2), count(3)], false));
+    // Everything arrives long after, in order: when 3 was seen the 9 had left its two minutes, when 4 was the 3 had not.
+    let late = [(9, 0), (3, 120_000), (4, 140_000), (2, 150_000), (5, 200_000)];
+    assert_eq!(seen(&late, ["topped", "max2m"]), ([count(2), None], true));
 }
 
 proptest! {

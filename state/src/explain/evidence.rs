@@ -194,7 +194,7 @@ fn read_trait(tally: &mut Tally, def: &TraitDef, entry: &Entry, occurrence: &Occ
         return;
     };
     let until = def.window_ms.map_or(Millis::MAX, |window| entry.moment.t.plus(window));
-    let value = if *value == Value::Null { None } else { Some(value.clone()) };
+    let value = Some(value.into_owned()).filter(|value| *value != Value::Null);
     let facts = AsOf { occurrence, profile: facts };
     tally.take(entry, &def.condition, &facts, (entry.moment.t, until), value, now);
 }

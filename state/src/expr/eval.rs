@@ -59,6 +59,11 @@ impl Expr {
     pub fn eval<F: Facts + ?Sized>(&self, facts: &F, now: Millis) -> Truth {
         self.node.eval(&Run { facts, now, zone: &self.zone })
     }
+
+    /// A value as the instant that a date clause of this condition sees in it; `None` where it sees none.
+    pub(crate) fn instant(&self, value: &Value) -> Option<Millis> {
+        instant(value, &self.zone)
+    }
 }
 
 pub(super) struct Run<'a, F: ?Sized> {

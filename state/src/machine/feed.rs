@@ -2,14 +2,17 @@
 
 use super::log::refold;
 use super::review::{put_audience, review, take_audience};
-use super::{Changes, Dry, ProfileFacts, goals, rules};
+use super::{Changes, Dry, ProfileFacts, goals, rules, trait_value};
 use crate::action::{CapState, Group};
 use crate::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted};
-use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, PathId};
+use crate::expr::{Facts, Source};
+use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, PathId, TraitSlot};
 use crate::plan::Plan;
 use crate::profile::{History, Profile, TraitCell};
 use crate::traits::TraitState;
+use crate::value::Value;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 /// Folds one entry into the state. With `history`, states that cannot take it are folded again; without,
 /// the caller is folding in order already and nothing can be late.
@@ -123,7 +126,7 @@ fn feed(
 ) -> Dry {
     let mut dry = Dry::default();
     let Some(event) = plan.event_plan(occurrence.event) else { return dry };
-    if !folding && moment < profile.core.newest {
+    if !folding && (moment < profile.core.newest || turned_since(plan, profile, moment.t)) {
         dry.add_readers(plan);
     }
     goals::convert(plan, profile, event, moment, occurrence, &mut dry, out);
@@ -149,6 +152,7 @@ fn feed(
             out.reentered.push(slot);
         }
     }
+    let before = Before::of(plan, profile, &event.traits);
     for &slot in &event.traits {
         let Some(trait_plan) = plan.trait_plan(slot) else { continue };
         let mut cell = std::mem::replace(
@@ -158,7 +162,7 @@ fn feed(
             }),
             TraitCell { state: TraitState::default(), deadline: Millis::MAX },
         );
-        let facts = ProfileFacts { plan, profile, event: Some(occurrence), context: None };
+        let facts = before.facts(ProfileFacts { plan, profile, event: Some(occurrence), context: None });
         let fed = trait_plan.def.feed(&mut cell.state, moment, occurrence, &facts, now);
         cell.deadline = trait_plan.def.deadline(&cell.state);
         if let Some(place) = profile.core.traits.get_mut(slot.0) {
@@ -178,6 +182,49 @@ fn feed(
         rules::look(plan, profile, &touched, now, out);
     }
     dry
+}
+
+/// Whether a trait that events are compared with has changed by itself after `t`, so that its state does not
+/// say any more what an event at `t` met.
+fn turned_since(plan: &Plan, profile: &Profile, t: Millis) -> bool {
+    plan.compared_traits().iter().any(|slot| profile.trait_state(*slot).is_some_and(|state| state.turned() > t))
+}
+
+/// The computed traits that an event's own traits compare it with, as they were just before it: one that has
+/// taken the event in already must not be seen by the next, nor a trait by itself.
+struct Before(SmallVec<[(TraitSlot, Option<Value>); 2]>);
+
+/// Facts as of now, but for those values.
+struct BeforeFacts<'a, F> {
+    before: &'a Before,
+    now: F,
+}
+
+impl Before {
+    fn of(plan: &Plan, profile: &Profile, fed: &[TraitSlot]) -> Self {
+        let mut values = SmallVec::new();
+        for reader in fed.iter().filter_map(|slot| plan.trait_plan(*slot)).filter(|known| known.def.reads_profile()) {
+            reader.def.condition.sources(&mut |source| {
+                if let Source::Computed(slot) = source {
+                    values.push((*slot, trait_value(plan, profile, *slot)));
+                }
+            });
+        }
+        Self(values)
+    }
+
+    fn facts<F: Facts>(&self, now: F) -> BeforeFacts<'_, F> {
+        BeforeFacts { before: self, now }
+    }
+}
+
+impl<F: Facts> Facts for BeforeFacts<'_, F> {
+    fn get<'a>(&'a self, source: &Source) -> Option<Cow<'a, Value>> {
+        match self.before.0.iter().find(|(slot, _)| *source == Source::Computed(*slot)) {
+            Some((_, value)) => value.as_ref().map(Cow::Borrowed),
+            None => self.now.get(source),
+        }
+    }
 }
 
 fn fold_identified(plan: &Plan, profile: &mut Profile, entry: &Entry, identified: &Identified, folding: bool, out: &mut Changes) {

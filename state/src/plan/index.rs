@@ -44,6 +44,8 @@ struct Looks {
     channel_actions: BTreeMap<usize, Vec<ActionSlot>>,
     always: Vec<AudienceSlot>,
     timed: Vec<ActionSlot>,
+    /// Computed traits that events are compared with.
+    compared: Vec<TraitSlot>,
 }
 
 pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
@@ -179,6 +181,7 @@ pub(super) fn plan(catalog: Arc<Catalog>) -> Result<Plan, Vec<Issue>> {
         governing: governing.into_table(),
         always_rules: rules.iter().flatten().filter(|rule| begins_met(&rule.def, &traits)).map(|rule| rule.slot).collect(),
         purged_rules: purged(&catalog.rules),
+        compared: distinct(looks.compared).into_iter().filter(|slot| timed(&traits, *slot)).collect(),
         event_names: events.iter().flatten().map(|event| (event.name.as_str().into(), event.slot)).collect(),
         channel_keys: channels.iter().flatten().map(|channel| (channel.key.as_str().into(), channel.slot)).collect(),
         trait_keys: traits.iter().flatten().map(|known| (known.key.as_str().into(), known.slot)).collect(),
@@ -212,6 +215,10 @@ fn begins_met(def: &RuleDef, traits: &[Option<TraitPlan>]) -> bool {
     def.meets(value.as_ref())
 }
 
+fn timed(traits: &[Option<TraitPlan>], slot: TraitSlot) -> bool {
+    traits[slot.index()].as_ref().is_some_and(|known| known.def.timed())
+}
+
 /// Rules that were removed with the attributes that they set.
 fn purged(rules: &[Definition]) -> Box<[RuleSlot]> {
     let gone = rules.iter().enumerate().filter(|(_, rule)| rule.removed && rule.json().get(PURGE) == Some(&Value::Bool(true)));
@@ -237,10 +244,11 @@ fn looks(parts: &Parts<'_>) -> Looks {
     let (names, mut looks) = (&parts.names, Looks::default());
     let catalog = names.catalog;
     for (slot, known) in catalog.live(Kind::ComputedTrait) {
-        for named in refs::list(Kind::ComputedTrait, &known.json()).iter().filter(|named| named.role == Role::Feed) {
-            if let Some(event) = names.event(&named.text) {
-                looks.event_traits.entry(event.index()).or_default().push(TraitSlot(number(slot)));
+        for named in &refs::list(Kind::ComputedTrait, &known.json()) {
+            if named.role == Role::Feed {
+                push(&mut looks.event_traits, names.event(&named.text).map(EventSlot::index), TraitSlot(number(slot)));
             }
+            looks.compared.extend(compared(parts, named));
         }
     }
     for (slot, known) in catalog.live(Kind::Audience) {
@@ -250,6 +258,7 @@ fn looks(parts: &Parts<'_>) -> Looks {
             looks.always.push(audience);
         }
         for named in refs::list(Kind::Audience, &body) {
+            looks.compared.extend(compared(parts, &named));
             match (&named.target, named.role) {
                 (Target::Definition(Kind::Event), Role::Feed) => {
                     let event = names.event(&named.text);
@@ -278,6 +287,7 @@ fn looks(parts: &Parts<'_>) -> Looks {
     for (slot, known) in catalog.live(Kind::Rule) {
         let rule = RuleSlot(number(slot));
         for named in refs::list(Kind::Rule, &known.json()) {
+            looks.compared.extend(compared(parts, &named));
             match (&named.target, named.role) {
                 (Target::Definition(Kind::Event), Role::Feed) => {
                     push(&mut looks.event_rules, names.event(&named.text).map(EventSlot::index), rule);
@@ -295,11 +305,21 @@ fn looks(parts: &Parts<'_>) -> Looks {
         trials::Found::Custom(path, action) => looks.custom.entry(path).or_default().1.push(action),
     });
     for (slot, known) in catalog.live(Kind::Goal) {
-        for named in refs::list(Kind::Goal, &known.json()).iter().filter(|named| named.role == Role::Feed) {
-            push(&mut looks.event_goals, names.event(&named.text).map(EventSlot::index), GoalSlot(number(slot)));
+        for named in &refs::list(Kind::Goal, &known.json()) {
+            if named.role == Role::Feed {
+                push(&mut looks.event_goals, names.event(&named.text).map(EventSlot::index), GoalSlot(number(slot)));
+            }
+            looks.compared.extend(compared(parts, named));
         }
     }
     looks
+}
+
+/// The computed trait that events are compared with here.
+fn compared(parts: &Parts<'_>, named: &refs::Named) -> Option<TraitSlot> {
+    let here = named.role == Role::AsOfEvent && named.target == Target::Definition(Kind::ComputedTrait);
+    let found = parts.names.computed(&named.text).filter(|_| here);
+    found.map(|(slot, _)| slot)
 }
 
 fn look_action(parts: &Parts<'_>, slot: usize, looks: &mut Looks) {

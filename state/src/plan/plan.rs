@@ -66,6 +66,7 @@ pub struct Plan {
     pub(super) governing: Vec<Box<[BudgetSlot]>>,
     pub(super) always_rules: Box<[RuleSlot]>,
     pub(super) purged_rules: Box<[RuleSlot]>,
+    pub(super) compared: Box<[TraitSlot]>,
     pub(super) event_names: Index<Box<str>, EventSlot>,
     pub(super) channel_keys: Index<Box<str>, ChannelSlot>,
     pub(super) trait_keys: Index<Box<str>, TraitSlot>,
@@ -414,6 +415,12 @@ impl Plan {
     #[must_use]
     pub fn always_rules(&self) -> &[RuleSlot] {
         &self.always_rules
+    }
+
+    /// Computed traits that change as time passes and that events are compared with.
+    #[must_use]
+    pub fn compared_traits(&self) -> &[TraitSlot] {
+        &self.compared
     }
 
     /// Whether this rule was removed together with the attributes that it set.

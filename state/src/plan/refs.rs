@@ -299,10 +299,10 @@ fn conditions(body: &mut Value, name: &str, pointer: &str, f: &mut dyn FnMut(&mu
 
 fn leaves(value: &mut Value, pointer: &str, f: &mut dyn FnMut(&mut Value, &str)) {
     if value.get("any").is_some() || value.get("all").is_some() || value.get("not").is_some() {
-        for group in ["any", "all"] {
+        for group in ["any", "all", "not"] {
             each(value, group, pointer, &mut |value, pointer| leaves(value, pointer, f));
         }
-        if let Some(inner) = value.get_mut("not") {
+        if let Some(inner) = value.get_mut("not").filter(|inner| inner.is_object()) {
             leaves(inner, &at(pointer, "not"), f);
         }
     } else {

@@ -36,9 +36,11 @@ pub(super) const READ_ONLY: [&str; 12] = [
 
 const AMOUNT: Shape = Fields(&["amount", "unit"], &[]);
 
-const TRAIT_CONDITION: &[&str] =
-    &["property", "key", "type", "dataType", "operator", "value", "target", "orMissing", "ignoreCase"];
+/// On the properties of the one event that a computed trait, a rule or a goal is about.
+const PROPERTY_CONDITION: &[&str] =
+    &["property", "key", "type", "dataType", "operator", "value", "target", "traitKey", "orMissing", "ignoreCase"];
 
+/// On the properties of a step of an audience.
 const EVENT_CONDITION: &[&str] = &[
     "target",
     "key",
@@ -83,7 +85,7 @@ const CONTEXT_CONDITION: &[&str] =
 pub(super) static TRAIT: Shape = Fields(
     &["id", "version", "name", "description", "key", "type", "eventId"],
     &[
-        ("conditions", Conditions(TRAIT_CONDITION)),
+        ("conditions", Conditions(PROPERTY_CONDITION)),
         (
             "properties",
             Fields(
@@ -181,14 +183,11 @@ pub(super) static ACTION: Shape = Fields(
     ],
 );
 
-const TOUCHED: &[&str] =
-    &["property", "key", "type", "dataType", "operator", "value", "target", "traitKey", "orMissing", "ignoreCase"];
-
 /// A rule.
 pub(super) static RULE: Shape = Fields(
     &["id", "version", "name", "description", "key", "eventId", "channels", "operator", "threshold", "onUnmet", "fireOnBackfill"],
     &[
-        ("conditions", Conditions(TOUCHED)),
+        ("conditions", Conditions(PROPERTY_CONDITION)),
         ("metric", Fields(&["sum", "avg", "min", "max", "unique", "trait", "count"], &[])),
         ("period", Fields(&["start", "end", "calendar"], &[("last", AMOUNT)])),
         ("fire", Fields(&["every"], &[])),
@@ -215,7 +214,7 @@ pub(super) static GOAL: Shape = Fields(
         "dedupe",
         "expose",
     ],
-    &[("conditions", Conditions(TOUCHED)), ("value", Fields(&["property", "fixed"], &[])), ("lookback", AMOUNT)],
+    &[("conditions", Conditions(PROPERTY_CONDITION)), ("value", Fields(&["property", "fixed"], &[])), ("lookback", AMOUNT)],
 );
 
 /// A budget.
@@ -270,7 +269,7 @@ fn condition(leaf: &'static [&'static str], value: &Value, pointer: &str, issues
     for (key, value) in map {
         let pointer_here = at(pointer, key);
         match (group, key.as_str(), value) {
-            (true, "any" | "all", Value::Array(list)) => {
+            (true, "any" | "all" | "not", Value::Array(list)) => {
                 for (i, value) in list.iter().enumerate() {
                     condition(leaf, value, &at(&pointer_here, i), issues);
                 }

@@ -308,7 +308,10 @@ impl Reader<'_> {
             "last_event" => TraitKind::Last,
             "unique_list" => {
                 let max_values = self.whole(properties, "maxValues", &inner, tally::DISTINCT_MAX as u64);
-                let max_values = max_values.filter(|max| *max > 0).and_then(|max| usize::try_from(max).ok());
+                if max_values == Some(0) {
+                    self.refuse(format!("{inner}/maxValues"), "a list shows at least one value");
+                }
+                let max_values = max_values.and_then(|max| usize::try_from(max).ok());
                 TraitKind::UniqueList { max_values: max_values.unwrap_or(MAX_VALUES) }
             }
             "unique_list_count" => TraitKind::UniqueCount,

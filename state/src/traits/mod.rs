@@ -138,6 +138,7 @@ impl TraitDef {
             return ignored;
         }
         let Some(value) = self.contribution(occurrence) else { return ignored };
+        let value = &*value;
         let facts = AsOf { occurrence, profile: facts };
         let now = now.max(moment.t);
         if let TraitState::Timed(timed) = state {
@@ -229,13 +230,17 @@ impl TraitDef {
     }
 
     /// What an event brings, if it has what the trait asks for.
-    pub(crate) fn contribution<'a>(&self, occurrence: &'a Occurrence) -> Option<&'a Value> {
+    pub(crate) fn contribution<'a>(&self, occurrence: &'a Occurrence) -> Option<Cow<'a, Value>> {
         match &self.input {
-            Input::Event | Input::Timestamp => Some(&Value::Null),
+            Input::Event | Input::Timestamp => Some(Cow::Borrowed(&Value::Null)),
             Input::Property { path, data_type } => {
                 let path = path.as_ref()?;
                 let value = descend(occurrence.props.get(path.path)?, &path.rest)?;
-                self.fits(value, *data_type).then_some(value)
+                if let (Value::Str(_), Some(DataType::DateTime)) = (value, data_type) {
+                    // An open object holds dates as text; what a condition reads as one is one here.
+                    return self.condition.instant(value).map(|t| Cow::Owned(Value::Time(t)));
+                }
+                self.fits(value, *data_type).then_some(Cow::Borrowed(value))
             }
         }
     }
@@ -286,6 +291,18 @@ impl TraitDef {
     /// Values in a window are listed by last occurrence, others by first.
     fn order(&self) -> Order {
         if self.window_ms.is_some() { Order::Last } else { Order::First }
+    }
+}
+
+impl TraitState {
+    /// The last instant at which a contributor came or went by itself; [`Millis::MIN`] for never. What the
+    /// value was as of an earlier instant only the log can tell.
+    #[must_use]
+    pub fn turned(&self) -> Millis {
+        match self {
+            Self::Timed(timed) => timed.turned(),
+            _ => Millis::MIN,
+        }
     }
 }
 

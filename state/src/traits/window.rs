@@ -49,6 +49,8 @@ pub struct Timed {
     items_max: usize,
     /// A bound was reached and history was asked: wrong until it has answered.
     stale: bool,
+    /// When a contribution last came or went by itself.
+    turned: Millis,
 }
 
 /// When, from `now` on and before `end`, the condition holds.
@@ -85,7 +87,12 @@ impl Timed {
             unlisted_pending: None,
             items_max,
             stale: false,
+            turned: Millis::MIN,
         }
+    }
+
+    pub(super) fn turned(&self) -> Millis {
+        self.turned
     }
 
     pub(super) fn feed<F: Facts + ?Sized>(
@@ -98,7 +105,15 @@ impl Timed {
     ) -> Fed {
         let mut fed = if self.deadline() <= now { self.advance(def, now) } else { Fed::default() };
         let end = def.window_ms.map_or(Millis::MAX, |window| moment.t.plus(window));
-        for (from, until) in spans(&def.condition, facts, now, end) {
+        // From its own time on, to see what came and went before it arrived.
+        for (from, until) in spans(&def.condition, facts, moment.t, end) {
+            if from > moment.t && from <= now {
+                self.turned = self.turned.max(from);
+            }
+            if until <= now {
+                self.turned = self.turned.max(until);
+                continue;
+            }
             def.each(value, |value| {
                 let item = Item { until, moment, value: value.clone() };
                 if from <= now {
@@ -114,14 +129,18 @@ impl Timed {
     pub(super) fn advance(&mut self, def: &TraitDef, now: Millis) -> Fed {
         let mut fed = Fed::default();
         while self.pending.front().is_some_and(|(from, _)| *from <= now) {
-            if let Some((_, item)) = self.pending.pop_front()
-                && item.until > now
-            {
-                fed.changed |= self.begin(def, item);
+            if let Some((from, item)) = self.pending.pop_front() {
+                self.turned = self.turned.max(from);
+                if item.until > now {
+                    fed.changed |= self.begin(def, item);
+                } else {
+                    self.turned = self.turned.max(item.until);
+                }
             }
         }
         while self.active.front().is_some_and(|item| item.until <= now) {
             if let Some(item) = self.active.pop_front() {
+                self.turned = self.turned.max(item.until);
                 let known = self.end(def, &item);
                 self.stale |= !known;
                 fed.needs_history |= !known;

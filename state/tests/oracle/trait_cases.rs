@@ -245,6 +245,19 @@ fn t_36_without_the_event_the_next_value_is_the_maximum() {
 }
 
 #[test]
+fn a_date_in_an_open_object_is_a_date() {
+    // Section 1.2: RFC 3339 or a local day; T-23 shows instants in UTC. What is no date does not contribute.
+    for (kind, text, expect) in [
+        ("first_event", "2024-03-01T11:00:00+01:00", json!("2024-03-01T10:00:00.000Z")),
+        ("last_event", "2024-03-01", json!("2024-02-29T23:00:00.000Z")),
+        ("last_event", "soon", Json::Null),
+    ] {
+        let date = def(kind, json!({"property": "any", "type": "dateTime"}), json!([]));
+        assert_eq!(json_of(after(&date, &[json!({"any": text}), json!({"any": 5})])), expect, "{text}");
+    }
+}
+
+#[test]
 fn channels_narrow_what_contributes() {
     let count = def("count_events", json!({"channels": ["app"]}), json!([]));
     let mut rig = Rig::new(&count);

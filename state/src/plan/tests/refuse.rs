@@ -195,6 +195,23 @@ fn computed_traits() {
         /computedTraits/0/conditions/0/type invalid_condition",
     );
     check("/computedTraits/0/conditions/0/valu", json!(1), "/computedTraits/0/conditions/0/valu unknown_field");
+    // Section 1.3: compared with a trait as of the event.
+    let compared = |key: &str| json!({"property": "items", "type": "integer", "operator": "less_than", "target": "custom_trait", "traitKey": key});
+    check("/computedTraits/0/conditions/0", compared("age"), "");
+    check("/computedTraits/0/conditions/0", compared("aeg"), "/computedTraits/0/conditions/0/traitKey property_not_found");
+    // A list under `not` is looked into like any other.
+    check(
+        "/computedTraits/0/conditions/0",
+        json!({"not": [compared("age"), {"property": "itmes", "operator": "exists", "valu": 1}]}),
+        "/computedTraits/0/conditions/0/not/1/property property_not_found
+        /computedTraits/0/conditions/0/not/1/valu unknown_field",
+    );
+    check(
+        "/computedTraits/-",
+        json!({"name": "L", "key": "l", "type": "unique_list", "eventId": "Purchase", "conditions": [],
+               "properties": {"property": "total", "type": "float", "maxValues": 0}}),
+        "/computedTraits/2/properties/maxValues definition_invalid",
+    );
     // T-13: a literal that is none.
     check("/computedTraits/0/conditions/0/value", json!("1 OR 1=1"), "/computedTraits/0/conditions/0/value invalid_condition");
     let first = fresh(&shop());
