@@ -2,9 +2,9 @@
 
 use super::Case;
 use super::evidence::{instant_json, uuid_text};
-use super::flip::{Flip, flip};
+use super::flip::{Flip, ahead, flip};
 use super::ways::Membership;
-use crate::audience::{Attempt, AudienceDef, AudienceState, ChainDef, CountDef, CountState, Matcher, StepDef, Window};
+use crate::audience::{Attempt, AudienceDef, ChainDef, ChainState, CountDef, Matcher, StepDef, Window};
 use crate::expr::{Explained, Expr, Truth};
 use crate::ids::{AudienceSlot, Millis};
 use crate::machine::ProfileFacts;
@@ -53,37 +53,90 @@ pub fn explain_audience(case: &Case<'_>, slot: AudienceSlot) -> Option<AudienceT
 #[must_use]
 pub fn audience_clauses(case: &Case<'_>, slot: AudienceSlot) -> Vec<Json> {
     let Some(audience) = case.plan.audience_plan(slot) else { return Vec::new() };
-    let fresh = audience.def.new_state();
-    let state = case.profile.core.audiences.get(slot.0).map_or(&fresh, |cell| &cell.state);
-    Clauses { case, slot, def: &audience.def, state }.all()
+    let clauses = Clauses { case, slot, def: &audience.def };
+    let mut standing = clauses.standing(case);
+    clauses.turns(&mut standing);
+    clauses.told(&standing)
 }
 
 struct Clauses<'a, 'c> {
     case: &'a Case<'c>,
     slot: AudienceSlot,
     def: &'a AudienceDef,
-    state: &'a AudienceState,
+}
+
+/// Whether each clause holds, and until when; in the order of the definition.
+struct Standing {
+    counts: Vec<Truth>,
+    chains: Vec<Truth>,
+    traits: Vec<Explained>,
+}
+
+impl Standing {
+    /// Every clause, also those within groups.
+    fn each(&mut self, with: &mut impl FnMut(bool, &mut Millis)) {
+        self.counts.iter_mut().chain(&mut self.chains).for_each(|truth| with(truth.holds, &mut truth.until));
+        self.traits.iter_mut().for_each(|told| each_part(told, with));
+    }
+
+    fn flat(mut self) -> Vec<Truth> {
+        let mut all = Vec::new();
+        self.each(&mut |holds, until| all.push(Truth { holds, until: *until }));
+        all
+    }
+}
+
+fn each_part(told: &mut Explained, with: &mut impl FnMut(bool, &mut Millis)) {
+    let mut until = told.until.unwrap_or(Millis::MAX);
+    with(told.holds, &mut until);
+    told.until = Some(until).filter(|until| *until != Millis::MAX);
+    told.parts.iter_mut().for_each(|part| each_part(part, with));
 }
 
 impl Clauses<'_, '_> {
-    fn all(&self) -> Vec<Json> {
-        let facts = ProfileFacts::of(self.case.plan, self.case.profile);
-        let mut clauses = vec![self.anonymity()];
-        for (i, (def, state)) in self.def.conditions.iter().zip(self.state.counts()).enumerate() {
-            clauses.push(self.count(i, def, state));
-        }
+    /// How the clauses stand for the person of `case`. An answer may stay the same past its `until`, or turn before it
+    /// where it reads what changes by itself elsewhere.
+    fn standing(&self, case: &Case<'_>) -> Standing {
+        let fresh = self.def.new_state();
+        let state = case.profile.core.audiences.get(self.slot.0).map_or(&fresh, |cell| &cell.state);
+        let facts = ProfileFacts::of(case.plan, case.profile);
+        let counts = self.def.conditions.iter().zip(state.counts()).map(|(def, state)| def.truth(state, case.now)).collect();
         let always = Expr::always();
-        for (i, (chain, state)) in self.def.chains.iter().zip(self.state.chains()).enumerate() {
+        let chain = |(i, (chain, state)): (usize, (&ChainDef, &ChainState))| {
             let compares = self.def.traits_chain() == Some(i);
-            let traits = if compares { &self.def.traits } else { &always };
-            let truth = chain.standing(state, traits, &facts, self.case.now);
-            clauses.push(self.chain(i, chain, truth));
-        }
+            chain.standing(state, if compares { &self.def.traits } else { &always }, &facts, case.now)
+        };
+        let chains = self.def.chains.iter().zip(state.chains()).enumerate().map(chain).collect();
         // Clauses that compare with a chain's steps are told as the best run of it would answer them.
-        if !self.def.traits.is_always() {
-            let told = self.def.traits.explain(&facts, self.case.now);
-            clauses.extend(top(told).into_iter().map(|part| tagged("trait", &part)));
-        }
+        let told = (!self.def.traits.is_always()).then(|| top(self.def.traits.explain(&facts, case.now)));
+        Standing { counts, chains, traits: told.unwrap_or_default() }
+    }
+
+    /// Says of each clause when it really turns by itself: time is let pass until it has.
+    fn turns(&self, standing: &mut Standing) {
+        let first = self.standing(self.case).flat();
+        let mut turns = vec![Millis::MAX; first.len()];
+        let soonest = |truths: &[Truth]| truths.iter().map(|truth| truth.until).min().unwrap_or(Millis::MAX);
+        ahead(self.case, soonest(&first), |there, _| {
+            let then = self.standing(there).flat();
+            for (turn, (was, is)) in turns.iter_mut().zip(first.iter().zip(&then)) {
+                if *turn == Millis::MAX && was.holds != is.holds {
+                    *turn = there.now;
+                }
+            }
+            turns.contains(&Millis::MAX).then(|| soonest(&then))
+        });
+        let mut turns = turns.into_iter();
+        standing.each(&mut |_, until| *until = turns.next().unwrap_or(Millis::MAX));
+    }
+
+    fn told(&self, standing: &Standing) -> Vec<Json> {
+        let mut clauses = vec![self.anonymity()];
+        let counts = self.def.conditions.iter().zip(&standing.counts).enumerate();
+        clauses.extend(counts.map(|(i, (def, truth))| self.count(i, def, *truth)));
+        let chains = self.def.chains.iter().zip(&standing.chains).enumerate();
+        clauses.extend(chains.map(|(i, (chain, truth))| self.chain(i, chain, *truth)));
+        clauses.extend(standing.traits.iter().map(|told| tagged("trait", told)));
         clauses
     }
 
@@ -94,8 +147,7 @@ impl Clauses<'_, '_> {
         json!({"type": "anonymity", "clause": clause, "holds": holds, "seen": {"known": known}})
     }
 
-    fn count(&self, i: usize, def: &CountDef, state: &CountState) -> Json {
-        let truth = def.truth(state, self.case.now);
+    fn count(&self, i: usize, def: &CountDef, truth: Truth) -> Json {
         let tally = self.case.evidence.counts.get(&(self.slot, i)).cloned().unwrap_or_default();
         let (events, waiting, others) = tally.lists();
         let exclusion = def.hi == Some(0);

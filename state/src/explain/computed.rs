@@ -3,15 +3,13 @@
 use super::Case;
 use super::audience::put;
 use super::evidence::{Counted, instant_json};
+use super::flip::INSTANTS_MAX;
 use crate::ids::{Millis, TraitSlot};
 use crate::machine;
 use crate::plan::{Definition, Kind};
 use crate::traits::{Input, TraitDef, TraitKind};
 use crate::value::Value;
 use serde_json::{Value as Json, json};
-
-/// Instants ahead that are looked at for the next value.
-const INSTANTS_MAX: usize = 256;
 
 /// Takes a trait apart for one person; `None` if it is not in force.
 #[must_use]

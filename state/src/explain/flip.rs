@@ -16,8 +16,9 @@ const TRIED_MAX: usize = 96;
 const KEPT_MAX: usize = 32;
 /// Ways that did not do and are mended, and ways to mend each.
 const MENDED_MAX: usize = 6;
-/// Instants ahead that are looked at.
-const INSTANTS_MAX: usize = 256;
+/// Instants ahead that are looked at. At each of them something of the person changes by itself, mostly an event
+/// leaving its window, so this is how many events windows may hold.
+pub(super) const INSTANTS_MAX: usize = 1 << 16;
 /// Instants at which the whole question is asked again.
 const ASKED_MAX: usize = 8;
 
@@ -122,30 +123,37 @@ pub(super) trait Question {
 pub(super) fn flip(case: &Case<'_>, question: &dyn Question) -> Flip {
     let now = at_once(case, question);
     let mut best = now.as_ref().map_or(usize::MAX, |found| found.cost);
-    let mut later = None;
-    let mut supposed = case.supposed();
-    let mut asked = 0;
-    for _ in 0..INSTANTS_MAX {
-        let there = case.after(&supposed);
-        let next = supposed.profile.deadline().min(question.deadline(&there));
-        if next == Millis::MAX {
-            break;
-        }
-        supposed.advance(case.plan, case.entries, next.max(supposed.profile.core.clock.plus(1)));
-        let there = case.after(&supposed);
-        if question.reached(&there, &supposed) {
+    let (mut later, mut asked) = (None, 0);
+    ahead(case, question.deadline(case), |there, supposed| {
+        if question.reached(there, supposed) {
             later = Some(Proposal { at: there.now, steps: Vec::new(), exact: true, cost: 0 });
-            break;
+            return None;
         }
         if best > 1 && asked < ASKED_MAX {
             asked += 1;
-            if let Some(found) = at_once(&there, question).filter(|found| found.cost < best) {
+            if let Some(found) = at_once(there, question).filter(|found| found.cost < best) {
                 best = found.cost;
                 later = Some(found);
             }
         }
-    }
+        Some(question.deadline(there))
+    });
     Flip { now, later }
+}
+
+/// Lets time alone pass: `look` sees the person at every instant at which something changes by itself, and at those
+/// that it asks for besides, the first of which is `next`; [`Millis::MAX`] asks for none. `None` has seen enough.
+pub(super) fn ahead(case: &Case<'_>, mut next: Millis, mut look: impl FnMut(&Case<'_>, &Supposed) -> Option<Millis>) {
+    let mut supposed = case.supposed();
+    for _ in 0..INSTANTS_MAX {
+        let due = supposed.profile.deadline().min(next);
+        if due == Millis::MAX {
+            return;
+        }
+        supposed.advance(case.plan, case.entries, due.max(supposed.profile.core.clock.plus(1)));
+        let Some(more) = look(&case.after(&supposed), &supposed) else { return };
+        next = more;
+    }
 }
 
 /// The smallest change that does it from now on, tried. Events are like the person's last ones, or say only

@@ -2,11 +2,12 @@
 
 use super::world::{World, audience, history};
 use lodestone_state::event::{EntryKind, Identified, Props};
-use lodestone_state::explain::{Change, Proposal, explain_audience};
-use lodestone_state::ids::ChannelSlot;
+use lodestone_state::explain::{Change, Proposal, audience_clauses, explain_audience};
+use lodestone_state::ids::{ChannelSlot, Millis};
+use lodestone_state::time::parse_rfc3339;
 use lodestone_state::value::Value;
 use proptest::prelude::*;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 /// The proposal without one of its changes, or with one event fewer.
 fn smaller(proposal: &Proposal) -> Vec<Proposal> {
@@ -29,6 +30,19 @@ fn answers(clauses: &Json) -> Vec<bool> {
         None => vec![clause["holds"] == true],
     });
     each.flatten().collect()
+}
+
+/// When each clause is said to turn by itself, in the order of [`answers`].
+fn turns(clauses: &Json) -> Vec<Option<Millis>> {
+    let each = clauses.as_array().into_iter().flatten().map(|clause| match clause.get("parts") {
+        Some(parts) => turns(parts),
+        None => vec![clause["until"].as_str().map(|at| parse_rfc3339(at).expect("an instant"))],
+    });
+    each.flatten().collect()
+}
+
+fn clauses(world: &World) -> Json {
+    world.asked(|case| audience_clauses(case, world.x)).into()
 }
 
 /// What could happen to a person in one go, now.
@@ -125,4 +139,54 @@ proptest! {
         later.pass(at);
         prop_assert_ne!(later.member(), told.member);
     }
+
+    /// Of each clause as of the whole: it turns when it is said to, not where its count only moves, and also when it is a
+    /// windowed trait or another audience that turns it.
+    #[test]
+    fn each_clause_turns_when_it_is_said_to(audience in audience(), inputs in history(), rest in 0..150_i64) {
+        let world = World::new(&audience, &inputs, rest);
+        let told = clauses(&world);
+        let (now, turns) = (answers(&told), turns(&told));
+        let mut edges: Vec<Millis> = turns.iter().flatten().flat_map(|at| [at.minus(1).max(world.now), *at]).collect();
+        edges.extend((0..60).map(|i| world.now.plus(i * 7 * 60_000)));
+        edges.sort_unstable();
+        let mut later = world.copy();
+        for at in edges {
+            later.pass(at);
+            for ((turn, was), is) in turns.iter().zip(&now).zip(answers(&clauses(&later))) {
+                match turn {
+                    Some(turn) if at < *turn => prop_assert_eq!(*was, is, "at {:?} of {}", at, told),
+                    Some(turn) if at == *turn => prop_assert_ne!(*was, is, "at {:?} of {}", at, told),
+                    Some(_) => {}
+                    None => prop_assert_eq!(*was, is, "at {:?} by itself, of {}", at, told),
+                }
+            }
+        }
+    }
+}
+
+/// However much leaves its window before: here the last but one of 600 events, one a millisecond.
+#[test]
+fn what_turns_late_is_told_too() {
+    let recent = json!({"source": "computed", "key": "recentB", "dataType": "integer", "operator": "greater_than", "value": 1});
+    let counted = json!({"id": "A", "operator": "more_or_exactly", "count": 1, "timeWindowOperator": "within", "timeWindowEnd": 3,
+        "timeWindowUnit": "hours"});
+    let audience = json!({"name": "x", "key": "x", "includeAnonymous": true, "events": [counted], "traits": [recent]});
+    let mut world = World::new(&audience, &[], 0);
+    let began = world.now;
+    world.apply(world.event("A", ChannelSlot(0), Props::default()));
+    for _ in 0..600 {
+        world.now = world.now.plus(1);
+        world.apply(world.event("B", ChannelSlot(0), Props::default()));
+    }
+    world.entries.clone_from(&world.profile.tail);
+    let told = world.asked(|case| explain_audience(case, world.x)).expect("in force");
+    let minutes = |n: i64| n * 60_000;
+    assert_eq!((told.member, told.flip.by_itself()), (true, Some(began.plus(599 + minutes(90)))));
+    assert_eq!(
+        turns(&told.json["clauses"]),
+        [None, Some(began.plus(minutes(180))), Some(began.plus(599 + minutes(90)))],
+        "{}",
+        told.json
+    );
 }
