@@ -174,6 +174,18 @@ impl Value {
         }
     }
 
+    /// Bytes of what it says, however it is kept: of text its length, of lists and objects that of all that is
+    /// in them, 8 of anything else.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        match self {
+            Self::Str(s) => s.len(),
+            Self::Array(items) => items.iter().map(Self::content_bytes).sum(),
+            Self::Object(entries) => entries.iter().map(|(k, v)| k.len() + v.content_bytes()).sum(),
+            _ => size_of::<u64>(),
+        }
+    }
+
     /// Bytes on the heap and in place, roughly: what a memory budget charges for this value.
     #[must_use]
     pub fn weight(&self) -> usize {

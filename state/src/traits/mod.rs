@@ -261,7 +261,7 @@ impl TraitDef {
         };
         typed
             && match value {
-                Value::Str(_) | Value::Array(_) | Value::Object(_) => value.weight() <= VALUE_BYTES_MAX,
+                Value::Str(_) | Value::Array(_) | Value::Object(_) => value.content_bytes() <= VALUE_BYTES_MAX,
                 _ => true,
             }
     }

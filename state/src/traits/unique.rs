@@ -38,6 +38,12 @@ impl Unique {
         self.tally.remove(value, moment)
     }
 
+    /// Whether values are only counted any more, so that none can be taken out.
+    #[must_use]
+    pub fn only_counts(&self) -> bool {
+        self.sketch.is_some()
+    }
+
     /// Corrects first and last of a value.
     pub fn set(&mut self, value: &Value, first: Moment, last: Moment) {
         self.tally.set(value, first, last);

@@ -3,7 +3,7 @@
 //! Whatever makes an event count for a while makes it count over half-open intervals `[from, until)` that
 //! are known when the event arrives. So all of it is "add at `from`, take out at `until`".
 
-use super::tally::Removed;
+use super::tally::{self, Removed};
 use super::{AsOf, Fed, TraitDef, TraitKind, TraitState};
 use crate::expr::{Expr, Facts};
 use crate::ids::{Millis, Moment};
@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 pub const ITEMS_MAX: usize = 4096;
 /// Intervals of one contribution. A condition has at most 64 clauses with two edges each.
 const SPANS_MAX: usize = 130;
+/// A sketch forgets nothing: once this part of what it counted has ended, the log is asked how many are left.
+const SKETCH_LOST: usize = 20;
 
 /// A half-open interval of now.
 pub(crate) type Span = (Millis, Millis);
@@ -51,6 +53,8 @@ pub struct Timed {
     stale: bool,
     /// When a contribution last came or went by itself.
     turned: Millis,
+    /// Contributions that ended and that a sketch still counts.
+    lost: usize,
 }
 
 /// When, from `now` on and before `end`, the condition holds.
@@ -88,6 +92,7 @@ impl Timed {
             items_max,
             stale: false,
             turned: Millis::MIN,
+            lost: 0,
         }
     }
 
@@ -190,6 +195,7 @@ impl Timed {
             for item in &self.active {
                 self.total.add(def, item.moment, &item.value);
             }
+            self.lost = 0;
         }
         self.items_max = ITEMS_MAX;
         self.bound();
@@ -242,6 +248,11 @@ impl Timed {
                 sum.subtract(&item.value);
                 count.remove();
                 return true;
+            }
+            TraitState::Unique(unique) if unique.only_counts() => {
+                self.lost += 1;
+                // A fold has no log to ask but itself, and is settled at its end.
+                return self.items_max > ITEMS_MAX || self.lost <= tally::DISTINCT_MAX / SKETCH_LOST;
             }
             TraitState::Frequent(frequent) => frequent.remove(&item.value, item.moment),
             TraitState::Unique(unique) => unique.remove(&item.value, item.moment),

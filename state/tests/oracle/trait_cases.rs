@@ -258,6 +258,38 @@ fn a_date_in_an_open_object_is_a_date() {
 }
 
 #[test]
+fn a_value_has_at_most_4_kib() {
+    let last = def("last_event", json!({"property": "product", "type": "string"}), json!([]));
+    let of = |bytes: usize| "x".repeat(bytes);
+    for (bytes, kept) in [(23, 23), (4096, 4096), (4097, 1)] {
+        let seen = json_of(after(&last, &[json!({"product": "y"}), json!({"product": of(bytes)})]));
+        assert_eq!(seen.as_str().map(str::len), Some(kept), "{bytes}");
+    }
+}
+
+#[test]
+fn an_estimate_follows_what_leaves_the_window() {
+    // Section 2.2: past 10 000 values the count is a sketch, which cannot let go of what leaves.
+    let total = 12_000;
+    let distinct = def(
+        "unique_list_count",
+        json!({"property": "n", "type": "integer", "window": {"amount": 1, "unit": "hours"}}),
+        json!([]),
+    );
+    let mut rig = Rig::new(&distinct);
+    for n in 0..total {
+        let t = at("10:00").plus(n);
+        rig.event(occurrence("P", "web", &json!({"n": n})), t, t, &mut |_, _| {});
+    }
+    for left in [12_000, 11_400, 10_700, 10_100, 9_900, 5_000] {
+        rig.pass(at("11:00").plus(total - left - 1), &mut |_, _| {});
+        let Some(Value::Int(seen)) = rig.value() else { panic!("no count") };
+        let off = if left < 9_500 { 0 } else { left / 12 };
+        assert!((seen - left).abs() <= off, "{seen} of {left}");
+    }
+}
+
+#[test]
 fn channels_narrow_what_contributes() {
     let count = def("count_events", json!({"channels": ["app"]}), json!([]));
     let mut rig = Rig::new(&count);
