@@ -5,6 +5,7 @@ mod common;
 use common::{ADMIN, Server, TA, http_client};
 use reqwest::Client;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::time::Duration;
 
 struct Http {
@@ -52,7 +53,12 @@ impl Http {
         let log = self.get(&format!("/api/v1/profiles/{id}/memberships")).await;
         let rows = log["data"].as_array().unwrap().iter().rev();
         let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+        let mut began = HashMap::new();
         rows.map(|row| {
+            if row["kind"] == "entered" {
+                began.insert(text(row, "audience"), text(row, "at"));
+            }
+            assert_eq!(began[row["audience"].as_str().unwrap()], text(row, "since"), "{row}");
             let what = format!("{} {} {}", text(row, "audience"), text(row, "kind"), text(row, "cause"));
             (what, text(row, "at"))
         })

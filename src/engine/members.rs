@@ -85,6 +85,7 @@ fn move_json(plan: &Plan, change: &MembershipChange) -> Value {
         "audience": audience.map(|a| a.key.as_str()),
         "kind": if change.entered { "entered" } else { "left" },
         "at": format_instant(change.t),
+        "since": format_instant(change.since),
         "cause": change.cause.as_str(),
         "seq": change.seq.0,
     })

@@ -45,6 +45,8 @@ pub(super) const HISTORY_PREFIX: usize = 16;
 pub(super) const HISTORY_KEY: usize = 32;
 /// Length of the key of a membership change.
 pub(super) const MOVE_KEY: usize = 29;
+/// Log position, cause, since when.
+const MOVE_VALUE: usize = 17;
 /// Length of a dedupe value.
 const DEDUPE_VALUE: usize = 32;
 
@@ -93,20 +95,22 @@ pub(super) fn moved(id: ProfileId, change: &MembershipChange) -> [u8; MOVE_KEY] 
 
 pub(super) fn parse_moved(key: &[u8], value: &[u8]) -> Option<MembershipChange> {
     let key: &[u8; MOVE_KEY] = key.try_into().ok()?;
-    let value: &[u8; 9] = value.try_into().ok()?;
+    let value: &[u8; MOVE_VALUE] = value.try_into().ok()?;
     Some(MembershipChange {
         audience: AudienceSlot(u32::from_be_bytes(key[24..28].try_into().ok()?)),
         entered: key[28] == 1,
         t: parse_time(key[16..24].try_into().ok()?),
         seq: Seq(u64::from_be_bytes(value[..8].try_into().ok()?)),
         cause: MoveCause::from_byte(value[8])?,
+        since: parse_time(value[9..].try_into().ok()?),
     })
 }
 
-pub(super) fn moved_value(change: &MembershipChange) -> [u8; 9] {
-    let mut value = [0; 9];
+pub(super) fn moved_value(change: &MembershipChange) -> [u8; MOVE_VALUE] {
+    let mut value = [0; MOVE_VALUE];
     value[..8].copy_from_slice(&change.seq.0.to_be_bytes());
     value[8] = change.cause as u8;
+    value[9..].copy_from_slice(&time(change.since));
     value
 }
 

@@ -1,7 +1,7 @@
 //! The format version of a data folder as a whole, in its file `FORMAT`.
 //!
 //! It covers what lies in the folder and how the parts relate; journal and stored values carry versions of
-//! their own. The file is text, one line: `lodestone data folder, format 2`.
+//! their own. The file is text, one line: `lodestone data folder, format 3`.
 
 use crate::journal::{Disk, RealDisk};
 use std::fs::{self, File};
@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The format that this program writes, and the newest one that it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Name of the file.
 pub const NAME: &str = "FORMAT";
@@ -115,7 +115,7 @@ mod tests {
     fn a_new_folder_is_marked_and_accepted_again() {
         let folder = tempfile::tempdir().unwrap();
         check(folder.path()).unwrap();
-        assert_eq!(fs::read_to_string(folder.path().join(NAME)).unwrap(), "lodestone data folder, format 2\n");
+        assert_eq!(fs::read_to_string(folder.path().join(NAME)).unwrap(), "lodestone data folder, format 3\n");
         check(folder.path()).unwrap();
     }
 
@@ -123,11 +123,12 @@ mod tests {
     #[test]
     fn a_newer_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(NAME), "lodestone data folder, format 3\n").unwrap();
+        let newer = VERSION + 1;
+        fs::write(folder.path().join(NAME), format!("lodestone data folder, format {newer}\n")).unwrap();
         let error = check(folder.path()).unwrap_err();
-        assert!(matches!(error, LayoutError::Newer { found: 3, .. }));
+        assert!(matches!(error, LayoutError::Newer { found, .. } if found == newer));
         assert_eq!(error.exit_code(), 65);
-        assert!(error.to_string().contains("format 3"), "{error}");
+        assert!(error.to_string().contains(&format!("format {newer}")), "{error}");
         fs::write(folder.path().join(NAME), "lodestone data folder, format 1\n").unwrap();
         let error = check(folder.path()).unwrap_err();
         assert!(matches!(error, LayoutError::Older { found: 1, .. }));

@@ -396,6 +396,9 @@ pub struct MembershipChange {
     pub entered: bool,
     /// When it took effect.
     pub t: Millis,
+    /// Since when the membership is, or had been: earlier than `t` where it began by a definition that would have
+    /// had them before.
+    pub since: Millis,
     /// Log position of the input that caused it; for a timer, of the last input before it.
     pub seq: Seq,
     /// Why.
@@ -406,9 +409,9 @@ pub struct MembershipChange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum MoveCause {
-    /// An entry of the log: an event, an identify, a reaction, a rule.
+    /// An entry of the log: an event, an identify, a reaction, a rule; or being made for one.
     Input = 1,
-    /// Time passed.
+    /// Time passed: what was due took effect, before any entry of that instant.
     Time = 2,
     /// The whole log was folded again: definitions changed, profiles were merged or split, entries left the log.
     Fold = 3,

@@ -2,7 +2,7 @@
 
 use super::{metric, trait_value};
 use crate::action::{Cap, CapState, Group};
-use crate::event::{MembershipChange, MoveCause};
+use crate::event::MembershipChange;
 use crate::ids::{ActionSlot, AudienceSlot, BudgetSlot, ExperimentSlot, GoalSlot, Millis, RuleSlot, TraitSlot};
 use crate::plan::Plan;
 use crate::profile::Profile;
@@ -32,7 +32,7 @@ pub enum Part {
 /// that no cap asks for any more.
 ///
 /// `moves` is the membership log, oldest first: a fold cannot know when a late event made somebody a member,
-/// that log does. Where a membership cannot have begun when `live` says, `derived` gets what the log says.
+/// that log does. `derived` gets what it says.
 #[must_use]
 pub fn differences(plan: &Plan, live: &Profile, derived: &mut Profile, moves: &[MembershipChange]) -> Vec<Part> {
     let now = live.core.clock;
@@ -80,15 +80,11 @@ pub fn differences(plan: &Plan, live: &Profile, derived: &mut Profile, moves: &[
     parts
 }
 
-/// Since when a member is one; `since` is what the profile says, and stands as far as it can be true.
+/// Since when a member is one: what the log of memberships says; where it is silent, what the profile says, which is
+/// `since`, as far as it can be true.
 fn member_since(slot: AudienceSlot, since: Millis, now: Millis, moves: &[MembershipChange]) -> Millis {
-    let Some(entered) = moves.iter().rev().find(|change| change.audience == slot).filter(|change| change.entered) else {
-        return since.min(now);
-    };
-    // A membership that time ended and an entry began at one instant began then, which that log need not
-    // tell. And a definition that comes later finds that somebody would have been a member for long.
-    let too_early = since < entered.t && entered.cause != MoveCause::Fold;
-    if too_early || since > now { entered.t } else { since }
+    let last = moves.iter().rev().find(|change| change.audience == slot).filter(|change| change.entered);
+    last.map_or(since.min(now), |entered| entered.since)
 }
 
 fn same<T: PartialEq + Default>(live: &Slots<T>, derived: &Slots<T>, slot: u32) -> bool {

@@ -4,7 +4,7 @@ use super::log::refold;
 use super::review::{put_audience, review, take_audience};
 use super::{Changes, Dry, ProfileFacts, goals, rules, trait_value};
 use crate::action::{CapState, Group};
-use crate::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted};
+use crate::event::{Entry, EntryKind, Identified, Identity, MoveCause, Occurrence, Props, Reacted};
 use crate::expr::{Facts, Source};
 use crate::ids::{AudienceSlot, ChannelSlot, Millis, Moment, PathId, TraitSlot};
 use crate::plan::Plan;
@@ -177,7 +177,7 @@ fn feed(
             touched.extend(trait_plan.rules.iter().copied());
         }
     }
-    review(plan, profile, affected, now, Some(moment), folding, out);
+    review(plan, profile, affected, now, (MoveCause::Input, moment.seq), folding, out);
     if !folding {
         rules::look(plan, profile, &touched, now, out);
     }
@@ -262,7 +262,7 @@ fn fold_identified(plan: &Plan, profile: &mut Profile, entry: &Entry, identified
     if !identified.absorbed.is_empty() {
         out.identity = true;
     }
-    review(plan, profile, affected, entry.at, Some(entry.moment), folding, out);
+    review(plan, profile, affected, entry.at, (MoveCause::Input, entry.moment.seq), folding, out);
 }
 
 /// The custom traits become exactly `custom`.
@@ -273,7 +273,7 @@ fn set_custom(plan: &Plan, profile: &mut Profile, entry: &Entry, custom: &Props,
         out.custom.push(path);
     }
     profile.core.custom = custom.clone();
-    review(plan, profile, affected, entry.at, Some(entry.moment), folding, out);
+    review(plan, profile, affected, entry.at, (MoveCause::Input, entry.moment.seq), folding, out);
 }
 
 fn changed_paths(old: &Props, new: &Props) -> Vec<PathId> {

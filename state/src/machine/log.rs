@@ -81,7 +81,8 @@ pub(super) fn refold(
     for &slot in &dry.trials {
         profile.core.trials.put(slot.0, scratch.core.trials.get(slot.0).cloned());
     }
-    review(plan, profile, affected, now, late.map(|e| e.moment), false, out);
+    let by = late.map_or((MoveCause::Time, profile.core.applied), |entry| (MoveCause::Input, entry.moment.seq));
+    review(plan, profile, affected, now, by, false, out);
     rules::look(plan, profile, &touched, now, out);
 }
 
@@ -160,36 +161,34 @@ pub(super) fn rebuild_from(
         ..scratch.core
     };
     // Custom traits and identities are outcomes of identify, not of the fold; conditions see the present ones.
-    review(plan, profile, plan.audience_slots().collect(), now, None, false, &mut Changes::default());
+    let by = (MoveCause::Fold, profile.core.applied);
+    review(plan, profile, plan.audience_slots().collect(), now, by, false, &mut Changes::default());
     for slot in plan.audience_slots() {
         let was = before.iter().find(|(s, _)| *s == slot).map(|(_, since)| *since);
         let Some(cell) = profile.core.audiences.get_mut(slot.0) else { continue };
         match (was, cell.since) {
             (Some(since), Some(_)) => cell.since = Some(since),
             (Some(since), None) => {
-                out.leaves(slot, since, now);
-                out.member(moved(slot, false, now, profile.core.applied));
+                out.member(moved(slot, false, now, since, profile.core.applied));
             }
-            (None, Some(_)) => {
-                if enter_now {
-                    cell.since = Some(out.enters(slot, now));
-                }
-                out.member(moved(slot, true, now, profile.core.applied));
+            (None, Some(since)) => {
+                let since = if enter_now { now } else { since };
+                cell.since = Some(out.member(moved(slot, true, now, since, profile.core.applied)));
             }
             (None, None) => {}
         }
     }
-    for (slot, _) in before {
+    for (slot, since) in before {
         if plan.audience_plan(slot).is_none() {
-            out.member(moved(slot, false, now, profile.core.applied));
+            out.member(moved(slot, false, now, since, profile.core.applied));
         }
     }
     rules::after_fold(plan, profile, &rules_before, enter_now, out);
     set_by
 }
 
-fn moved(audience: AudienceSlot, entered: bool, t: Millis, seq: Seq) -> MembershipChange {
-    MembershipChange { audience, entered, t, seq, cause: MoveCause::Fold }
+fn moved(audience: AudienceSlot, entered: bool, t: Millis, since: Millis, seq: Seq) -> MembershipChange {
+    MembershipChange { audience, entered, t, since, seq, cause: MoveCause::Fold }
 }
 
 /// Lets go of the state of definitions that are gone, where all that are left are as they were.
@@ -198,8 +197,8 @@ pub fn forget(plan: &Plan, profile: &mut Profile, out: &mut Changes) {
     let core = &mut profile.core;
     for (slot, cell) in core.audiences.iter() {
         let audience = AudienceSlot(slot);
-        if cell.since.is_some() && plan.audience_plan(audience).is_none() {
-            out.member(moved(audience, false, core.clock, core.applied));
+        if let (Some(since), None) = (cell.since, plan.audience_plan(audience)) {
+            out.member(moved(audience, false, core.clock, since, core.applied));
         }
     }
     for (slot, _) in core.traits.iter().filter(|(slot, _)| plan.trait_plan(TraitSlot(*slot)).is_none()) {

@@ -34,7 +34,7 @@ pub use touched::{governed, touched};
 pub use trials::arm;
 pub use watch::{Watch, fold_watched};
 
-use crate::event::{Entry, EntryKind, MembershipChange, Occurrence};
+use crate::event::{Entry, EntryKind, MembershipChange, MoveCause, Occurrence};
 use crate::expr::{Facts, PathRef, Source, descend};
 use crate::ids::{
     ActionSlot, AudienceSlot, BudgetSlot, EventSlot, ExperimentSlot, GoalSlot, Millis, PathId, RuleSlot, Seq, TraitSlot,
@@ -58,9 +58,6 @@ pub struct Changes {
     pub custom: SmallVec<[PathId; 4]>,
     /// Memberships that began or ended; net, one per audience.
     pub members: SmallVec<[MembershipChange; 4]>,
-    /// Which memberships ended by the entry at hand, when, and since when they had been: what goes on at the
-    /// very instant at which it ended has never ended.
-    pub ended: SmallVec<[(AudienceSlot, Millis, Millis); 2]>,
     /// Profiles merged, or known for the first time: everything may differ.
     pub identity: bool,
     /// Audiences that ask for it, completed again by a member.
@@ -98,27 +95,20 @@ impl Changes {
         }
     }
 
-    /// Notes since when somebody had been a member who leaves at `now`.
-    fn leaves(&mut self, audience: AudienceSlot, since: Millis, now: Millis) {
-        self.ended.retain(|(_, at, _)| *at == now);
-        self.ended.push((audience, now, since));
-    }
-
-    /// Since when somebody is a member who enters at `now`.
-    fn enters(&self, audience: AudienceSlot, now: Millis) -> Millis {
-        let ended = self.ended.iter().rev().find(|(ended, at, _)| *ended == audience && *at == now);
-        ended.map_or(now, |(.., since)| *since)
-    }
-
-    fn member(&mut self, change: MembershipChange) {
-        // Enter and leave of one audience at one instant cancel out: only the net effect is told.
-        if let Some(at) =
-            self.members.iter().position(|m| m.audience == change.audience && m.t == change.t && m.entered != change.entered)
-        {
-            self.members.remove(at);
-        } else {
-            self.members.push(change);
+    /// Tells a membership change. Gives since when somebody is a member who enters by it: what goes on at the
+    /// very instant at which it ended has never ended, and neither is told.
+    ///
+    /// What was due is told beside what an entry of the same instant does, whoever looks in between: time passes
+    /// before the entry.
+    fn member(&mut self, change: MembershipChange) -> Millis {
+        let timed = |change: &MembershipChange| change.cause == MoveCause::Time;
+        let last = self.members.iter().rposition(|m| m.audience == change.audience && timed(m) == timed(&change));
+        let undone = last.filter(|at| self.members[*at].t == change.t && self.members[*at].entered != change.entered);
+        if let Some(at) = undone {
+            return self.members.remove(at).since;
         }
+        self.members.push(change);
+        change.since
     }
 }
 
@@ -179,7 +169,8 @@ pub fn born(plan: &Plan, profile: &mut Profile, at: Millis, out: &mut Changes) {
 
 fn start(plan: &Plan, profile: &mut Profile, at: Millis, folding: bool, out: &mut Changes) {
     profile.core.clock = at;
-    review(plan, profile, plan.always_audiences().iter().copied().collect(), at, None, folding, out);
+    let by = (MoveCause::Input, profile.core.applied);
+    review(plan, profile, plan.always_audiences().iter().copied().collect(), at, by, folding, out);
     if !folding {
         rules::look(plan, profile, plan.always_rules(), at, out);
     }
@@ -207,11 +198,7 @@ pub fn apply(plan: &Plan, profile: &mut Profile, entry: Entry, history: &mut dyn
 
 /// Fires every timer due at or before `now`, each at its own instant and in order.
 pub fn advance(plan: &Plan, profile: &mut Profile, now: Millis, history: &mut dyn History, out: &mut Changes) {
-    // What time ended, an entry begins anew: whether both are told in one go depends on who looked when. What
-    // a merge ended before its entry is applied, that entry may still continue.
-    let ended = std::mem::take(&mut out.ended);
     while step(plan, profile, now, Pace::Through, history, out) {}
-    out.ended = ended;
 }
 
 /// As [`advance`], but stops at the first instant at which a rule is due, which is then the profile's clock,
@@ -332,7 +319,8 @@ fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, pace: Pace, out:
             affected.push(slot);
         }
         profile.core.clock = profile.core.clock.max(due);
-        review(plan, profile, affected, due, None, folding, out);
+        let by = (MoveCause::Time, profile.core.applied);
+        review(plan, profile, affected, due, by, folding, out);
         if !folding {
             rules::look(plan, profile, &touched, due, out);
         }

@@ -9,15 +9,14 @@ use crate::profile::Profile;
 /// Every coming and going of `profile` in one audience up to `now`, oldest first, had the audience been in force
 /// from the start and every entry of the log come in order. `entries` is the whole log of the profile.
 ///
-/// As in the log of memberships of a live profile, what began and ended by one entry, or with what was due just
-/// before it at the same millisecond, is not told. Who belonged before anything happened did so since the
-/// profile was first seen.
+/// As in the log of memberships of a live profile, what began and ended by one entry is not told. Who belonged
+/// before anything happened did so since the profile was first seen.
 #[must_use]
 pub fn moves(plan: &Plan, profile: &Profile, entries: &[Entry], audience: AudienceSlot, now: Millis) -> Vec<MembershipChange> {
     let mut diary =
-        Diary { audience, seen_at: profile.core.created_at.min(now), begun: false, held: Changes::default(), told: Vec::new() };
+        Diary { audience, seen_at: profile.core.created_at.min(now), begun: false, born: Changes::default(), told: Vec::new() };
     fold_watched(plan, profile.core.id, entries, now, &mut diary);
-    diary.turn();
+    diary.told.extend(diary.born.members);
     diary.told
 }
 
@@ -26,29 +25,26 @@ struct Diary {
     audience: AudienceSlot,
     seen_at: Millis,
     begun: bool,
-    /// What time brought about at the latest instant: an entry at the same one may undo it unseen.
-    held: Changes,
+    /// What being made brought about: the entry that somebody was made for may undo it in the very millisecond.
+    born: Changes,
     told: Vec<MembershipChange>,
-}
-
-impl Diary {
-    fn turn(&mut self) {
-        self.told.extend(self.held.members.drain(..));
-    }
 }
 
 impl Watch for Diary {
     fn after(&mut self, _: &Plan, _: &Profile, entry: Option<&Entry>, changes: &Changes) {
-        for change in changes.members.iter().filter(|change| change.audience == self.audience) {
-            self.held.member(*change);
-        }
+        let mine = changes.members.iter().copied().filter(|change| change.audience == self.audience);
         if !self.begun {
             self.begun = true;
-            // Before the first entry, which may undo it only in the very millisecond.
-            self.held.members.iter_mut().for_each(|change| change.t = change.t.min(self.seen_at));
+            self.born.members.extend(mine.map(|change| MembershipChange { t: change.t.min(self.seen_at), ..change }));
+            return;
         }
-        if entry.is_some() {
-            self.turn();
+        let mut held = std::mem::take(&mut self.born);
+        if entry.is_none() {
+            self.told.extend(held.members.drain(..));
         }
+        mine.for_each(|change| {
+            held.member(change);
+        });
+        self.told.extend(held.members);
     }
 }

@@ -3,18 +3,19 @@
 use super::{Changes, ProfileFacts};
 use crate::audience::{AudienceDef, AudienceState};
 use crate::event::{MembershipChange, MoveCause};
-use crate::ids::{AudienceSlot, Millis, Moment};
+use crate::ids::{AudienceSlot, Millis, Seq};
 use crate::plan::Plan;
 use crate::profile::{AudienceCell, Profile};
 use smallvec::SmallVec;
 
-/// Decides membership again for `affected` audiences, and for those that read them, at `now`.
+/// Decides membership again for `affected` audiences, and for those that read them, at `now`. `by` is why, and
+/// the log position of what caused it.
 pub(super) fn review(
     plan: &Plan,
     profile: &mut Profile,
     mut affected: SmallVec<[AudienceSlot; 8]>,
     now: Millis,
-    cause: Option<Moment>,
+    by: (MoveCause, Seq),
     folding: bool,
     out: &mut Changes,
 ) {
@@ -32,19 +33,18 @@ pub(super) fn review(
         let facts = ProfileFacts::of(plan, profile);
         let truth = audience.def.membership(&cell.state, &facts, known, now);
         let was = cell.since.is_some();
-        let since = match (cell.since, truth.holds) {
-            (since, true) => since.or_else(|| Some(out.enters(slot, now))),
-            (Some(since), false) => {
-                out.leaves(slot, since, now);
+        let (cause, seq) = by;
+        let change = |since| MembershipChange { audience: slot, entered: truth.holds, t: now, since, seq, cause };
+        let since = match cell.since {
+            None if truth.holds => Some(out.member(change(now))),
+            Some(since) if !truth.holds => {
+                out.member(change(since));
                 None
             }
-            (None, false) => None,
+            since => since,
         };
         put_audience(profile, slot, AudienceCell { flips: truth.until, since, ..cell });
         if was != truth.holds {
-            let seq = cause.map_or(profile.core.applied, |m| m.seq);
-            let why = if cause.is_some() { MoveCause::Input } else { MoveCause::Time };
-            out.member(MembershipChange { audience: slot, entered: truth.holds, t: now, seq, cause: why });
             affected.extend(audience.audiences.iter().copied());
         }
     }

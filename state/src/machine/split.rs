@@ -237,6 +237,7 @@ pub fn part(
     sort_entries(&mut kept_log);
     sort_entries(&mut back_log);
     let mut changes = Changes::default();
+    back.core.applied = seq;
     born(plan, &mut back, survivor.core.clock, &mut changes);
     for (profile, log, out) in [(survivor, kept_log, &mut *out), (&mut back, back_log, &mut changes)] {
         profile.core.applied = seq;

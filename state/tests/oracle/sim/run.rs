@@ -41,6 +41,8 @@ pub(super) struct Sim {
     now: Millis,
     followed: BTreeMap<ProfileId, Followed>,
     messages: BTreeSet<String>,
+    /// Definitions changed since everything was written, or the clock was set back and is behind somebody's time.
+    loose: bool,
 }
 
 /// What has been told of a profile.
@@ -72,7 +74,7 @@ impl Sim {
     pub(super) fn new(defs: Defs) -> Self {
         let plan = defs.compile(&Catalog::default());
         let (world, naive, now) = (World::default(), Naive::default(), Millis(START));
-        Self { world, naive, defs, plan, now, followed: BTreeMap::new(), messages: BTreeSet::new() }
+        Self { world, naive, defs, plan, now, followed: BTreeMap::new(), messages: BTreeSet::new(), loose: false }
     }
 
     fn members(&self, profile: ProfileId, now: Millis) -> [bool; AUDIENCES] {
@@ -107,7 +109,8 @@ impl Sim {
             compare(&mut told, at, &have, &next);
             have = next;
         }
-        let by_time = self.defs.members(&person, clock);
+        // Where no time passes, it does nothing: being made is part of what somebody is made for.
+        let by_time = if self.followed[&profile].clock < clock { self.defs.members(&person, clock) } else { have };
         self.followed.insert(profile, Followed { until: at, clock, members: have, by_time, since });
         told
     }
@@ -117,12 +120,12 @@ impl Sim {
         let now = self.clock(profile);
         let next = self.members(profile, now);
         let Followed { members: have, by_time, mut since, .. } = self.followed[&profile];
-        compare(&mut expect, now, &have, &next);
+        // What time does at the very instant of an entry is told beside what the entry does.
+        compare(&mut expect, now, &have, &by_time);
+        compare(&mut expect, now, &by_time, &next);
         for (t, i, entered) in &expect {
             since[*i] = entered.then_some(Millis(*t));
         }
-        // What time ends, and an entry begins at that instant, begins then.
-        (0..AUDIENCES).filter(|i| have[*i] && !by_time[*i] && next[*i]).for_each(|i| since[i] = Some(now));
         self.followed.insert(profile, Followed { until: now, clock: now, members: next, by_time: next, since });
         expect.sort_unstable();
         let mut told: Told = changes
@@ -201,14 +204,20 @@ impl Sim {
             Step::Retain(ticks) => self.retain(self.now.minus(ticks * TICK)),
             Step::Edit(edit) => self.edit(edit),
             Step::Checkpoint(mask) => self.world.checkpoint(|id| mask >> (id.0 % 8) & 1 == 1, false),
-            Step::Seal => self.world.checkpoint(|_| true, true),
+            Step::Seal => {
+                self.world.checkpoint(|_| true, true);
+                self.loose = self.followed.values().any(|followed| followed.clock > self.now);
+            }
             Step::Crash => {
                 self.pass();
                 self.world.restart(&self.plan);
                 // Memberships are what they were; what recovery tells is not told twice.
                 self.pass_silently();
             }
-            Step::SetBack(ticks) => self.now = self.now.minus(ticks * TICK),
+            Step::SetBack(ticks) => {
+                self.now = self.now.minus(ticks * TICK);
+                self.loose = true;
+            }
             Step::Pass(ticks) => {
                 self.now = self.now.plus(ticks * TICK);
                 self.pass();
@@ -326,6 +335,7 @@ impl Sim {
 
     fn edit(&mut self, edit: &Edit) {
         self.pass();
+        self.loose = true;
         let before = self.defs.clone();
         self.defs.edit(edit);
         let new = self.defs.compile(&self.plan.catalog);
@@ -337,10 +347,10 @@ impl Sim {
             for i in (0..AUDIENCES).filter(|i| before.audience_key(*i) != self.defs.audience_key(*i)) {
                 let Some(key) = before.audience_key(i) else { continue };
                 let slot = old.audience_by_key(&key).expect("an audience").slot;
-                let Followed { members: have, since, .. } = self.followed.get_mut(&id).unwrap();
+                let Followed { members: have, by_time, since, .. } = self.followed.get_mut(&id).unwrap();
                 let left = changes.members.iter().any(|change| change.audience == slot && !change.entered);
                 assert_eq!(left, have[i], "{key} of {id} is gone");
-                (have[i], since[i]) = (false, None);
+                (have[i], by_time[i], since[i]) = (false, false, None);
             }
             self.settle(id, Told::new(), &changes, EDIT);
         }
@@ -367,11 +377,14 @@ impl Sim {
             self.world.rebuild(&self.plan, id, &mut ignored);
             self.world.pass(&self.plan, id, self.now, &mut ignored);
             // Of what only time brought about nothing is written: where the clock was set back since, that
-            // happens again.
+            // happens again. And what came in before definitions changed comes in again after that.
             let clock = self.world.live[&id].core.clock;
             let members = self.members(id, clock);
-            self.followed.insert(id, Followed { until: clock, clock, members, by_time: members, since: [None; AUDIENCES] });
-            self.believe_since(id, |_| true);
+            let since = self.followed[&id].since;
+            self.followed.insert(id, Followed { until: clock, clock, members, by_time: members, since });
+            if self.loose {
+                self.believe_since(id, |_| true);
+            }
             self.check(id, "a crash");
         }
     }
