@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use lodestone_state::ids::Millis;
-use lodestone_state::issue::Issue;
+use lodestone_state::issue::{DEFINITION_INVALID, Issue, pointer_token};
 use lodestone_state::time::parse_rfc3339;
 use serde::Deserialize;
 use serde_json::Value;
@@ -119,10 +119,29 @@ async fn by_user(
     ask(&shared, move |engine, cancel| engine.explain(&Who::User(user), &asked, &how, cancel)).await
 }
 
-/// A body of known fields, or 422 with what is wrong.
-pub(super) fn fields<T: for<'de> Deserialize<'de>>(json: Value) -> Result<T, Problem> {
-    serde_json::from_value(json)
-        .map_err(|error| Problem::invalid("definition_invalid", vec![Issue::new("", "definition_invalid", error.to_string())]))
+/// A body of known fields, or 422 with all that is wrong by its place.
+pub(super) fn fields<T: for<'de> Deserialize<'de>>(mut json: Value) -> Result<T, Problem> {
+    let read = |json: &Value| T::deserialize(json).map_err(|error| error.to_string());
+    let first = match read(&json) {
+        Ok(fields) => return Ok(fields),
+        Err(error) => error,
+    };
+    let mut issues = Vec::new();
+    if let Value::Object(map) = &mut json {
+        map.retain(|field, value| {
+            let alone = Value::Object([(field.clone(), value.clone())].into_iter().collect());
+            // What is missing is found last, so every other mistake of one field alone is that field's.
+            let Some(error) = read(&alone).err().filter(|error| !error.starts_with("missing field")) else { return true };
+            let code = if error.starts_with("unknown field") { "unknown_field" } else { DEFINITION_INVALID };
+            issues.push(Issue::new(format!("/{}", pointer_token(field)), code, error));
+            false
+        });
+    }
+    // What is left is of the right types, so that something is missing, or it is no object at all.
+    if let Some(error) = read(&json).err().or_else(|| issues.is_empty().then_some(first)) {
+        issues.push(Issue::new("", DEFINITION_INVALID, error));
+    }
+    Err(Problem::invalid(DEFINITION_INVALID, issues))
 }
 
 #[derive(Deserialize)]

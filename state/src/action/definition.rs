@@ -14,6 +14,7 @@ use crate::goal::Cost;
 use crate::ids::{AudienceSlot, ChannelSlot, EventSlot, Millis};
 use crate::issue::Issue;
 use crate::time::Zone;
+use crate::traits::definition::NO_EVENT;
 use compact_str::CompactString;
 use serde_json::Value as Json;
 
@@ -153,7 +154,7 @@ impl ActionDef {
         let targeting = targeting.unwrap_or_else(|| Node::new(&nothing, node.at("targeting")));
         let channels = channel_list(&targeting, resolve, issues);
         let audience = |name: &str| resolve.audience(name);
-        let event = |name: &str| resolve.event(name).unwrap_or(EventSlot(u32::MAX));
+        let event = |name: &str| resolve.event(name).unwrap_or(NO_EVENT);
         let def = Self {
             state,
             type_name: kind.name.clone(),

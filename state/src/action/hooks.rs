@@ -11,6 +11,7 @@ use crate::expr::Resolve;
 use crate::ids::{ChannelSlot, DefId, EventSlot, Millis};
 use crate::issue::Issue;
 use crate::time::format_instant;
+use crate::traits::definition::NO_EVENT;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 
@@ -98,7 +99,7 @@ fn hook(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Opti
         Sort::TrackEvent => {
             let name = required(&properties, "eventId", issues)?;
             // A name that leads nowhere is the catalog's to report; here it is an event that never comes.
-            HookKind::TrackEvent(resolve.event(name).unwrap_or(EventSlot(u32::MAX)))
+            HookKind::TrackEvent(resolve.event(name).unwrap_or(NO_EVENT))
         }
     };
     Some(Hook { reaction: reaction?, channels, kind })

@@ -50,12 +50,12 @@ pub(super) fn limit(node: &Node<'_>, group: Option<Group>, resolve: &dyn Resolve
     if within_ms > WITHIN_MAX_MS {
         issues.push(field_issue(node, "within", "within is longer than 100 years; 0 stands for ever"));
     }
-    let count = u64::try_from(count?).ok()?;
-    if within_ms > 0 && count > RING_MAX {
+    let count = count.and_then(|count| u64::try_from(count).ok());
+    if let Some(count) = count.filter(|count| within_ms > 0 && *count > RING_MAX) {
         issues.push(field_issue(node, "count", format!("count within a time is at most {RING_MAX}, not {count}")));
     }
     let channels = channel_list(node, resolve, issues).into();
-    Some(Cap { reaction: reaction?, group: group?, count, within_ms: (within_ms > 0).then_some(within_ms), channels })
+    Some(Cap { reaction: reaction?, group: group?, count: count?, within_ms: (within_ms > 0).then_some(within_ms), channels })
 }
 
 pub(super) fn test_users(node: &Node<'_>, resolve: &dyn Resolve, issues: &mut Vec<Issue>) -> Box<[TestUser]> {

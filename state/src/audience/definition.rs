@@ -7,7 +7,7 @@ use crate::expr::{self, EarlierStep, Expr, PathRef, Place, Resolve, Source};
 use crate::ids::EventSlot;
 use crate::issue::Issue;
 use crate::time::{DAY_MS, Zone};
-use crate::traits::definition::{Reader, reads_profile, unit_ms};
+use crate::traits::definition::{NO_EVENT, Reader, reads_profile, unit_ms};
 use serde_json::Value as Json;
 
 /// Events of one audience.
@@ -51,7 +51,7 @@ impl AudienceDef {
             reader.refuse(format!("{pointer}/events"), format!("{} events, limit is {EVENTS_MAX}", list.len()));
             return None;
         }
-        let form = json.get("type").and_then(Json::as_str).unwrap_or_default();
+        let form = reader.text(json, "type", pointer).unwrap_or_default();
         if !matches!(form, "" | "events" | "funnel") {
             reader.refuse(format!("{pointer}/type"), format!("type {form:?} is neither events nor funnel"));
         }
@@ -60,16 +60,14 @@ impl AudienceDef {
             let node = builder.node(i, step);
             builder.nodes.push(node);
         }
+        // Everything is looked at whatever was wrong before, so that all problems are told at once.
         builder.link(form);
-        if builder.reader.issues.len() > before {
-            return None;
-        }
         builder.conditions(list);
         let traits = builder.traits(json);
         let window_from_first = builder.reader.duration(json, "windowFromFirst", pointer);
         let anchor = builder.anchor(json, pointer);
         let enter_each = builder.reentry(json);
-        let include_anonymous = json.get("includeAnonymous").and_then(Json::as_bool).unwrap_or(false);
+        let include_anonymous = builder.reader.flag(json, "includeAnonymous", pointer, false);
         let (conditions, chains) = builder.assemble(traits.as_ref(), window_from_first, anchor);
         let traits_chain = traits.as_ref().and_then(|traits| builder.traits_chain(traits, &chains));
         if builder.reader.issues.len() > before {
@@ -161,14 +159,13 @@ impl Builder<'_> {
         let pointer = self.at(i);
         let key = if json.get("id").is_some_and(|id| !id.is_null()) { "id" } else { "eventId" };
         let event = self.reader.event(json, key, self.resolve, &pointer);
-        let text = |key: &str| json.get(key).and_then(Json::as_str).filter(|text| !text.is_empty());
         let (lo, hi) = self.numbers(json, &pointer);
-        let gaps = json.get("withinPrevious").unwrap_or(&Json::Null);
+        let gaps = self.reader.object(json, "withinPrevious", &pointer);
         let gap_pointer = format!("{pointer}/withinPrevious");
         let node = Node {
             event,
-            internal_id: text("internalId").unwrap_or_default().to_owned(),
-            parent: text("parentId").map(ToOwned::to_owned),
+            internal_id: self.reader.text(json, "internalId", &pointer).unwrap_or_default().to_owned(),
+            parent: self.reader.text(json, "parentId", &pointer).map(ToOwned::to_owned),
             above: None,
             lo,
             hi,
@@ -194,13 +191,13 @@ impl Builder<'_> {
 
     /// The least and the greatest number of matches.
     fn numbers(&mut self, json: &Json, pointer: &str) -> (u32, Option<u32>) {
-        if json.get("exclude").and_then(Json::as_bool).unwrap_or(false) {
+        if self.reader.flag(json, "exclude", pointer, false) {
             return (0, Some(0));
         }
         let count = self.reader.whole(json, "count", pointer, COUNT_MAX).and_then(|count| u32::try_from(count).ok());
-        let operator = json.get("operator").filter(|operator| !operator.is_null());
         let count = count.unwrap_or(1);
-        match operator.map(|operator| operator.as_str().unwrap_or_default()) {
+        match self.reader.text(json, "operator", pointer) {
+            None if json.get("operator").is_some_and(Json::is_string) => (count, Some(count)),
             None | Some("more_or_exactly") => (count, None),
             Some("more_than") => (count + 1, None),
             Some("less_or_exactly") => (0, Some(count)),
@@ -214,7 +211,7 @@ impl Builder<'_> {
     }
 
     fn window(&mut self, json: &Json, pointer: &str) -> Window {
-        let operator = json.get("timeWindowOperator").and_then(Json::as_str).unwrap_or_default();
+        let operator = self.reader.text(json, "timeWindowOperator", pointer).unwrap_or_default();
         if !matches!(operator, "within" | "in_between") {
             if !matches!(operator, "" | "any_time") {
                 let message = format!("timeWindowOperator {operator:?} is none of any_time, within, in_between");
@@ -222,11 +219,11 @@ impl Builder<'_> {
             }
             return Window::Any;
         }
-        let unit = json.get("timeWindowUnit").and_then(Json::as_str).filter(|unit| !unit.is_empty());
-        let Some(unit) = unit_ms(unit.unwrap_or("days")) else {
+        let unit = self.reader.text(json, "timeWindowUnit", pointer);
+        let unit = unit_ms(unit.unwrap_or("days")).unwrap_or_else(|| {
             self.reader.refuse(format!("{pointer}/timeWindowUnit"), "unit is one of seconds, minutes, hours, days");
-            return Window::Any;
-        };
+            1000
+        });
         let max = (WINDOW_MS_MAX / unit).unsigned_abs();
         let mut read = |key: &str| {
             let amount = self.reader.whole(json, key, pointer, max).unwrap_or(0);
@@ -317,21 +314,11 @@ impl Builder<'_> {
             let pointer = self.at(i);
             let channels = self.reader.channels(json, self.resolve, &pointer);
             let path = self.path(i).unwrap_or_default();
-            let (Some(event), Some((_, above))) = (self.nodes[i].event, path.split_last()) else { continue };
+            let above = path.split_last().map_or(&[][..], |(_, above)| above);
             let earlier = earlier(&self.nodes, above);
+            let event = self.nodes[i].event.unwrap_or(NO_EVENT);
             let place = Place::AudienceStep { event, earlier: &earlier };
-            let conditions = match json.get("properties") {
-                None | Some(Json::Null) => &[][..],
-                Some(Json::Array(list)) => list,
-                Some(_) => {
-                    self.reader.issues.push(Issue::new(
-                        format!("{pointer}/properties"),
-                        crate::issue::DEFINITION_INVALID,
-                        "properties is a list",
-                    ));
-                    continue;
-                }
-            };
+            let conditions = self.reader.list(json, "properties", &pointer);
             let at = format!("{pointer}/properties");
             let condition = expr::compile(conditions, place, self.resolve, self.zone, &at, self.reader.issues);
             if let Some(condition) = condition {
@@ -430,7 +417,7 @@ impl Builder<'_> {
     }
 
     fn chain(&mut self, path: &[usize], window_from_first: Option<i64>, anchor: Anchor) -> Option<ChainDef> {
-        let (mut matchers, mut steps): (Vec<Matcher>, Vec<StepDef>) = (Vec::new(), Vec::new());
+        let (mut matchers, mut steps): (Vec<Option<Matcher>>, Vec<StepDef>) = (Vec::new(), Vec::new());
         let (mut window_from_first, mut anchor) = (window_from_first, anchor);
         let last = path.iter().rposition(|&i| self.nodes[i].positive()).unwrap_or(0);
         for (place, &i) in path.iter().enumerate() {
@@ -476,14 +463,15 @@ impl Builder<'_> {
                 // "At least 0 times" asks for nothing.
                 continue;
             }
-            matchers.push(node.matcher.clone()?);
+            matchers.push(node.matcher.clone());
         }
         let times: u32 = steps.iter().map(|step| step.times).sum();
         if steps.len() > STEPS_MAX || u64::from(times) > COUNT_MAX {
             let message = format!("{} steps with {times} events, limits are {STEPS_MAX} and {COUNT_MAX}", steps.len());
             self.reader.refuse(format!("{}/events", self.pointer), message);
         }
-        Some(ChainDef::new(matchers, steps, window_from_first, anchor))
+        // A matcher is missing where the conditions of its step do not compile, which has been told.
+        Some(ChainDef::new(matchers.into_iter().collect::<Option<_>>()?, steps, window_from_first, anchor))
     }
 }
 
@@ -493,7 +481,7 @@ fn earlier<'a>(nodes: &'a [Node], among: &[usize]) -> Vec<EarlierStep<'a>> {
         let node = &nodes[i];
         let step = u16::try_from(i).ok()?;
         let named = node.positive() && !node.internal_id.is_empty();
-        Some(EarlierStep { internal_id: &node.internal_id, event: node.event?, step }).filter(|_| named)
+        Some(EarlierStep { internal_id: &node.internal_id, event: node.event.unwrap_or(NO_EVENT), step }).filter(|_| named)
     });
     steps.collect()
 }

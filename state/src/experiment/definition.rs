@@ -11,6 +11,8 @@ use serde_json::Value as Json;
 
 /// Variants of one experiment.
 pub const VARIANTS_MAX: usize = 20;
+/// Characters of a variant's key: every reaction in a log says it.
+const KEY_LEN_MAX: usize = 200;
 
 /// A compiled experiment.
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ impl ExperimentDef {
         let before = issues.len();
         let mut reader = Reader { issues };
         let actions = actions(json, resolve, pointer, &mut reader);
-        let tag = text(json, "tag", pointer, &mut reader).map(CompactString::from);
+        let tag = reader.text(json, "tag", pointer).map(CompactString::from);
         // A name that leads nowhere has been told; it is not the same as no name.
         let listed = !reader.list(json, "actions", pointer).is_empty();
         if listed == tag.is_some() {
@@ -75,7 +77,7 @@ impl ExperimentDef {
         if variants.len() == 1 && holdout <= 0.0 {
             reader.refuse(format!("{pointer}/holdout"), "one variant and no holdout leave nothing to compare");
         }
-        let goal = text(json, "goal", pointer, &mut reader);
+        let goal = reader.text(json, "goal", pointer);
         let goal = match goal {
             None => {
                 reader.refuse(format!("{pointer}/goal"), "goal is required: it says what counts as a success");
@@ -89,7 +91,7 @@ impl ExperimentDef {
                 found
             }
         };
-        let running = match text(json, "state", pointer, &mut reader) {
+        let running = match reader.text(json, "state", pointer) {
             None | Some("stopped") => false,
             Some("running") => true,
             Some(other) => {
@@ -99,8 +101,8 @@ impl ExperimentDef {
         };
         let confidence = number(json, "confidence", pointer, 0.5, 0.9999, 0.95, &mut reader);
         let window_ms = reader.duration(json, "window", pointer);
-        let key = text(json, "key", pointer, &mut reader).unwrap_or_default().into();
-        let salt = text(json, "salt", pointer, &mut reader).unwrap_or_default().into();
+        let key = reader.text(json, "key", pointer).unwrap_or_default().into();
+        let salt = reader.text(json, "salt", pointer).unwrap_or_default().into();
         if issues.len() > before {
             return None;
         }
@@ -142,13 +144,16 @@ fn variants(json: &Json, resolve: &dyn Resolve, pointer: &str, reader: &mut Read
             reader.refuse(pointer, format!("a variant is an object, not {json}"));
             continue;
         }
-        let key = text(json, "key", &pointer, reader).unwrap_or_default();
+        let key = reader.text(json, "key", &pointer).unwrap_or_default();
         if key.is_empty() || key == "holdout" {
             reader.refuse(format!("{pointer}/key"), "a variant has a key, and holdout is none");
+        } else if key.chars().count() > KEY_LEN_MAX || key.chars().any(char::is_control) {
+            reader
+                .refuse(format!("{pointer}/key"), format!("key has at most {KEY_LEN_MAX} characters and no control characters"));
         } else if variants.iter().any(|other| other.key == key) {
             reader.refuse(format!("{pointer}/key"), format!("key {key:?} is another variant's"));
         }
-        let name = text(json, "name", &pointer, reader).unwrap_or(key);
+        let name = reader.text(json, "name", &pointer).unwrap_or(key);
         let weight = number(json, "weight", &pointer, 0.0, 1e9, 1.0, reader);
         let properties = Properties::compile(json, resolve, &pointer, reader.issues);
         variants.push(Variant { key: key.into(), name: name.into(), weight, properties });
@@ -158,18 +163,6 @@ fn variants(json: &Json, resolve: &dyn Resolve, pointer: &str, reader: &mut Read
         variants.push(Variant { key, name, weight: 1.0, properties: Properties::default() });
     }
     variants.into()
-}
-
-/// An optional text; empty is absent.
-fn text<'j>(json: &'j Json, key: &str, pointer: &str, reader: &mut Reader<'_>) -> Option<&'j str> {
-    match json.get(key) {
-        None | Some(Json::Null) => None,
-        Some(Json::String(text)) => Some(text.as_str()).filter(|text| !text.is_empty()),
-        Some(other) => {
-            reader.refuse(format!("{pointer}/{key}"), format!("{key} is text, not {other}"));
-            None
-        }
-    }
 }
 
 /// An optional number from `min` to `max`.

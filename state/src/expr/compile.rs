@@ -170,9 +170,9 @@ impl Compiler<'_> {
         let group = match groups[..] {
             [] => return self.leaf(fields, pointer),
             [one] if fields.len() == 1 => one,
-            _ => {
+            [one, ..] => {
                 self.refuse(pointer, "a group has one key, any, all or not, and nothing else");
-                return None;
+                one
             }
         };
         let pointer = format!("{pointer}/{group}");
@@ -208,10 +208,12 @@ impl Compiler<'_> {
         let or_missing = self.flag(fields, "orMissing", pointer);
         let ignore_case = self.flag(fields, "ignoreCase", pointer);
         let (type_field, data_type) = self.data_type(fields, pointer);
-        let operator = self.text(fields, "operator", pointer);
-        let (Some(operator), false) = (operator, self.issues.len() > before) else {
+        let operator = self.text(fields, "operator", pointer)?;
+        // What is held against a type that is none, or against a target that is none, cannot be judged.
+        let judged = |issue: &Issue| [type_field, "target"].iter().all(|field| issue.pointer != format!("{pointer}/{field}"));
+        if !self.issues[before..].iter().all(judged) {
             return None;
-        };
+        }
         let spec = literal::Spec { fields, pointer, type_field, data_type, operator, ignore_case };
         let test = match (&target, operator) {
             (Target::Literal, "exists") => Test::Exists,
@@ -224,6 +226,9 @@ impl Compiler<'_> {
             Target::Other(_) => Some(target_name(fields)),
         };
         let missing = if or_missing { Some("or missing".to_owned()) } else { None };
+        if self.issues.len() > before {
+            return None;
+        }
         let clause = [Some(name), Some(operator.to_owned()), right, missing];
         let clause = clause.into_iter().flatten().collect::<Vec<_>>().join(" ").into();
         Some(Node::Leaf(Box::new(Leaf { source, or_missing, test, clause })))

@@ -14,17 +14,19 @@ pub struct Micros(pub i64);
 impl Micros {
     /// One whole.
     pub const ONE: Self = Self(1_000_000);
+    /// The most that an amount can be, in wholes.
+    pub const WHOLES_MAX: f64 = 9e12;
 
     /// The amount that a number says, rounded to the nearest millionth; beyond nine million million it is
     /// that much. `None` for what is no number.
     #[must_use]
     pub fn of(value: &Value) -> Option<Self> {
-        /// The most that an amount can be, in wholes.
-        const MAX: f64 = 9e12;
         match value {
             Value::Int(whole) => Some(Self(whole.clamp(&-9_000_000_000_000, &9_000_000_000_000) * 1_000_000)),
             #[expect(clippy::cast_possible_truncation, reason = "the range is clamped")]
-            Value::Float(number) if number.is_finite() => Some(Self((number.clamp(-MAX, MAX) * 1e6).round() as i64)),
+            Value::Float(number) if number.is_finite() => {
+                Some(Self((number.clamp(-Self::WHOLES_MAX, Self::WHOLES_MAX) * 1e6).round() as i64))
+            }
             _ => None,
         }
     }

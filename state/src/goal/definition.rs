@@ -8,7 +8,7 @@ use crate::ids::{ActionSlot, ChannelSlot, EventSlot, Millis};
 use crate::issue::Issue;
 use crate::schema::DataType;
 use crate::time::{DAY_MS, Zone};
-use crate::traits::definition::{Reader, reads_profile};
+use crate::traits::definition::{NO_EVENT, Reader, reads_profile};
 use crate::value::Value;
 use compact_str::CompactString;
 use serde_json::Value as Json;
@@ -91,10 +91,8 @@ impl GoalDef {
         let channels = reader.channels(json, resolve, pointer);
         let lookback_ms = reader.duration(json, "lookback", pointer).unwrap_or(LOOKBACK_MS);
         let list = reader.list(json, "conditions", pointer);
-        let condition = event.and_then(|event| {
-            let place = Place::EventProperty { event };
-            expr::compile(list, place, resolve, zone, &format!("{pointer}/conditions"), reader.issues)
-        });
+        let place = Place::EventProperty { event: event.unwrap_or(NO_EVENT) };
+        let condition = expr::compile(list, place, resolve, zone, &format!("{pointer}/conditions"), reader.issues);
         let value = value(json, event, resolve, pointer, &mut reader);
         let model = word(json, "model", &Model::WORDS, pointer, &mut reader);
         let dedupe = word(json, "dedupe", &DEDUPES, pointer, &mut reader);
@@ -102,14 +100,7 @@ impl GoalDef {
         // Whether all names exist is the catalog's to check; one that is gone stands for itself, so that the list
         // does not become an empty one, which would mean all.
         let actions = reader.actions(json, resolve, pointer).into_iter().map(|(_, slot)| slot).collect();
-        let expose = match json.get("expose") {
-            None | Some(Json::Null) => false,
-            Some(Json::Bool(expose)) => *expose,
-            Some(other) => {
-                reader.refuse(format!("{pointer}/expose"), format!("expose is true or false, not {other}"));
-                false
-            }
-        };
+        let expose = reader.flag(json, "expose", pointer, false);
         let currency = currency(json, pointer, issues);
         if issues.len() > before {
             return None;
@@ -217,13 +208,16 @@ fn value(json: &Json, event: Option<EventSlot>, resolve: &dyn Resolve, pointer: 
             }
             GoalValue::Property(event.and_then(|event| resolve.event_path(event, path)))
         }
-        (None, Some(fixed)) => match Micros::of(&Value::from_json(fixed)) {
-            Some(micros) => GoalValue::Fixed(micros),
-            None => {
-                reader.refuse(format!("{at}/fixed"), format!("fixed is a number, not {fixed}"));
-                GoalValue::None
+        (None, Some(fixed)) => {
+            let fits = fixed.as_f64().filter(|amount| amount.abs() <= Micros::WHOLES_MAX);
+            match fits.and_then(|_| Micros::of(&Value::from_json(fixed))) {
+                Some(micros) => GoalValue::Fixed(micros),
+                None => {
+                    reader.refuse(format!("{at}/fixed"), format!("fixed is a number from -9e12 to 9e12, not {fixed}"));
+                    GoalValue::None
+                }
             }
-        },
+        }
         (Some(other), None) => {
             reader.refuse(format!("{at}/property"), format!("property names a number of the event, not {other}"));
             GoalValue::None

@@ -74,7 +74,13 @@ impl Catalog {
         draft.each(&document.rules, Kind::Rule, Draft::rule);
         draft.each(&document.budgets, Kind::Budget, Draft::budget);
         draft.each(&document.experiments, Kind::Experiment, Draft::experiment);
-        draft.finish()
+        draft.finish().map_err(|mut issues| {
+            for issue in &mut issues {
+                let end = document.anchor(&issue.pointer).len();
+                issue.pointer.truncate(end);
+            }
+            tidy(issues)
+        })
     }
 }
 
@@ -197,6 +203,9 @@ impl Draft<'_> {
 
     /// Notes what the document says of the definition in `slot`.
     pub(super) fn take(&mut self, kind: Kind, slot: usize, value: &Value, pointer: &str) {
+        if let Some(other) = value.get("description").filter(|text| !text.is_null() && !text.is_string()) {
+            self.refuse(at(pointer, "description"), DEFINITION_INVALID, format!("description is text, not {other}"));
+        }
         let record = &self.new.definitions(kind)[slot];
         let mut body = body(kind, &record.name, &record.key, value);
         if kind == Kind::Action && slot < self.old.actions.len() {
@@ -247,7 +256,7 @@ impl Draft<'_> {
             self.issues.push(issue("", "too_many", message));
         }
         if !self.issues.is_empty() {
-            return Err(tidy(self.issues));
+            return Err(self.issues);
         }
         self.new.paths = paths;
         let diff = Diff::between(self.old, &self.new);
@@ -343,7 +352,8 @@ fn resolve(
     refs::visit(kind, body, pointer, &mut |reference| {
         let Target::Definition(target) = reference.target else { return };
         let text = reference.value.as_str().unwrap_or_default().to_owned();
-        if text.starts_with(NAMELESS) {
+        // A context's name is its channel, so a stand-in may be there, and what was wrong with it has been told.
+        if kind == Kind::Context && text.starts_with(NAMELESS) {
             return;
         }
         match finders.seek(target, &text) {

@@ -45,6 +45,12 @@ pub struct CatalogDocument {
     pub problems: Vec<Issue>,
 }
 
+/// What stands in a section.
+enum Section<'a> {
+    One(&'a Value),
+    List(&'a [Value]),
+}
+
 /// The sections in the order in which they are read, exported and reported.
 pub(super) const SECTIONS: [&str; 14] = [
     "organization",
@@ -102,6 +108,59 @@ impl CatalogDocument {
             budgets: section("budgets", &mut issues),
             experiments: section("experiments", &mut issues),
             problems: issues,
+        })
+    }
+
+    /// `pointer` as far as it leads into this document, with at most one field behind it that is missing: what
+    /// is looked for inside something that is absent, or of another type, is told where that should stand.
+    pub(super) fn anchor<'p>(&self, pointer: &'p str) -> &'p str {
+        let mut tokens = pointer.split('/').skip(1);
+        let Some(section) = tokens.next() else { return pointer };
+        let mut end = 1 + section.len();
+        let mut here = match self.section(section) {
+            Some(Section::One(value)) => value,
+            Some(Section::List(list)) => {
+                let Some(place) = tokens.next() else { return pointer };
+                end += 1 + place.len();
+                match place.parse().ok().and_then(|place: usize| list.get(place)) {
+                    Some(value) => value,
+                    None => return pointer,
+                }
+            }
+            None => return pointer,
+        };
+        for token in tokens {
+            let name = token.replace("~1", "/").replace("~0", "~");
+            let inner = match here {
+                Value::Object(map) => Some(map.get(&name)),
+                Value::Array(list) => name.parse().ok().and_then(|place: usize| list.get(place)).map(Some),
+                _ => None,
+            };
+            let Some(inner) = inner else { break };
+            end += 1 + token.len();
+            let Some(inner) = inner else { break };
+            here = inner;
+        }
+        &pointer[..end]
+    }
+
+    fn section(&self, name: &str) -> Option<Section<'_>> {
+        Some(match name {
+            "organization" => Section::One(self.organization.as_ref()?),
+            "customTraits" => Section::One(self.custom_traits.as_ref()?),
+            "channels" => Section::List(&self.channels),
+            "tokens" => Section::List(&self.tokens),
+            "events" => Section::List(&self.events),
+            "contexts" => Section::List(&self.contexts),
+            "computedTraits" => Section::List(&self.computed_traits),
+            "audiences" => Section::List(&self.audiences),
+            "actionTypes" => Section::List(&self.action_types),
+            "actions" => Section::List(&self.actions),
+            "rules" => Section::List(&self.rules),
+            "goals" => Section::List(&self.goals),
+            "budgets" => Section::List(&self.budgets),
+            "experiments" => Section::List(&self.experiments),
+            _ => return None,
         })
     }
 

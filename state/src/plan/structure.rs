@@ -2,6 +2,7 @@
 
 use super::document::{Fields, at};
 use crate::issue::Issue;
+use crate::schema::Structure;
 use serde_json::Value;
 
 /// Makes `structure` the newest of `versions`. A change of what editors alone see (labels, an empty
@@ -18,13 +19,49 @@ pub(super) fn put(versions: &mut Vec<String>, structure: &Value) {
 }
 
 /// Whether every node of a structure has the fields that a node has, in their JSON types. What they say
-/// is the schema compiler's to check.
+/// is the schema compiler's to check; where a structure does not get so far, it is checked here as far as it
+/// can be, so that all problems are told at once.
 pub(super) fn well_formed(nodes: &Value, pointer: &str, issues: &mut Vec<Issue>) -> bool {
     let before = issues.len();
+    check_nodes(nodes, pointer, issues);
+    let fine = issues.len() == before;
+    if !fine && let Ok(rest) = serde_json::from_value::<Structure>(mended(nodes, &mut 0)) {
+        rest.check(pointer, issues);
+    }
+    fine
+}
+
+fn check_nodes(nodes: &Value, pointer: &str, issues: &mut Vec<Issue>) {
     for (i, value) in nodes.as_array().into_iter().flatten().enumerate() {
         check_node(value, &at(pointer, i), issues);
     }
-    issues.len() == before
+}
+
+/// The nodes with something right in the place of all that is of the wrong JSON type.
+fn mended(nodes: &Value, nth: &mut usize) -> Value {
+    Value::Array(nodes.as_array().into_iter().flatten().map(|node| mended_node(node, nth)).collect())
+}
+
+fn mended_node(value: &Value, nth: &mut usize) -> Value {
+    *nth += 1;
+    let given = |name: &str| value.get(name).filter(|value| !value.is_null());
+    let wrong = !value.is_object() || given("properties").is_some_and(|properties| !properties.is_object());
+    let text = |name: &str, right: &str| match given("properties").and_then(|properties| properties.get(name)) {
+        _ if wrong => right.into(),
+        Some(Value::String(text)) => text.as_str().into(),
+        None | Some(Value::Null) => Value::Null,
+        Some(_) => Value::from(right),
+    };
+    let items = given("properties").and_then(|properties| properties.get("items")).filter(|items| items.is_object());
+    serde_json::json!({
+        "properties": {
+            "key": text("key", &format!("stand-in {nth}")),
+            "type": text("type", if items.is_some() { "array" } else { "string" }),
+            "pattern": text("pattern", ""),
+            "items": items.map(|items| mended_node(items, nth)),
+        },
+        "children": given("children").filter(|children| children.is_array()).map(|children| mended(children, nth)),
+    })
 }
 
 fn check_node(value: &Value, pointer: &str, issues: &mut Vec<Issue>) {
@@ -33,7 +70,7 @@ fn check_node(value: &Value, pointer: &str, issues: &mut Vec<Issue>) {
     fields.text("id", issues);
     fields.text("name", issues);
     if let Some(children) = fields.list("children", issues) {
-        well_formed(children, &fields.at("children"), issues);
+        check_nodes(children, &fields.at("children"), issues);
     }
     let Some(properties) = fields.get("properties") else { return };
     let Some(properties) = Fields::open(properties, fields.at("properties"), issues) else { return };

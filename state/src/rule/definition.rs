@@ -8,7 +8,7 @@ use crate::ids::{ChannelSlot, EventSlot, Millis};
 use crate::issue::Issue;
 use crate::schema::DataType;
 use crate::time::{Zone, parse_date};
-use crate::traits::definition::Reader;
+use crate::traits::definition::{NO_EVENT, Reader};
 use crate::traits::{Input, TraitDef, TraitKind};
 use crate::value::Value;
 use serde_json::Value as Json;
@@ -117,7 +117,7 @@ impl RuleDef {
         let (operator, threshold) = compiler.condition(fire.as_ref());
         let on_unmet =
             compiler.word(json, "onUnmet", pointer, &[("keep", OnUnmet::Keep), ("clear", OnUnmet::Clear)], OnUnmet::Keep);
-        let fire_on_backfill = compiler.flag("fireOnBackfill", true);
+        let fire_on_backfill = compiler.reader.flag(json, "fireOnBackfill", pointer, true);
         let effects = effect::effects(json, resolve, zone, pointer, compiler.reader.issues);
         if issues.len() > before {
             return None;
@@ -237,14 +237,13 @@ impl Compiler<'_> {
     fn aggregate(&mut self, kind: TraitKind, property: Option<(&str, &Json)>, period: Option<Period>) -> Option<Metric> {
         let event = self.reader.event(self.json, "eventId", self.resolve, self.pointer);
         let channels: Box<[ChannelSlot]> = self.reader.channels(self.json, self.resolve, self.pointer);
-        let condition = event.and_then(|event| {
-            let list = self.reader.list(self.json, "conditions", self.pointer);
-            let pointer = self.at("conditions");
-            expr::compile(list, Place::ComputedTrait { event }, self.resolve, self.zone, &pointer, self.reader.issues)
-        });
+        let list = self.reader.list(self.json, "conditions", self.pointer);
+        let (pointer, known) = (self.at("conditions"), event.unwrap_or(NO_EVENT));
+        let place = Place::ComputedTrait { event: known };
+        let condition = expr::compile(list, place, self.resolve, self.zone, &pointer, self.reader.issues);
         let input = match property {
             None => Some(Input::Event),
-            Some((name, path)) => event.and_then(|event| self.input(kind, name, path, event)),
+            Some((name, path)) => self.input(kind, name, path, known),
         };
         let window_ms = match period? {
             Period::Last { ms } => Some(ms),
@@ -282,7 +281,10 @@ impl Compiler<'_> {
         if matches!(period, Some(Period::Last { .. })) {
             self.reader.refuse(self.at("period/last"), "a computed trait brings its own window");
         }
-        let key = metric["trait"].as_str().unwrap_or_default();
+        let Some(key) = self.reader.text(metric, "trait", &self.at("metric")) else {
+            self.reader.refuse(self.at("metric/trait"), "trait names a computed trait");
+            return None;
+        };
         match self.resolve.computed(key) {
             Some((slot, DataType::Integer | DataType::Float)) => Some(Metric::Trait { slot }),
             Some((_, found)) => {
@@ -391,17 +393,6 @@ impl Compiler<'_> {
             self.reader.refuse(format!("{pointer}/{key}"), format!("{key} is one of {known}, not {value}"));
         }
         found.map(|(_, value)| *value)
-    }
-
-    fn flag(&mut self, key: &str, default: bool) -> bool {
-        match said(self.json, key) {
-            None => default,
-            Some(Json::Bool(flag)) => *flag,
-            Some(value) => {
-                self.reader.refuse(self.at(key), format!("{key} is true or false, not {value}"));
-                default
-            }
-        }
     }
 }
 

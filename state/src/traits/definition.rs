@@ -13,6 +13,9 @@ const MAX_VALUES: usize = 1000;
 /// The longest window, in days: a hundred years.
 const WINDOW_DAYS_MAX: i64 = 36_525;
 
+/// Stands for an event that does not exist, so that what reads it is still checked.
+pub(crate) const NO_EVENT: EventSlot = EventSlot(u32::MAX);
+
 /// A compiled computed trait.
 #[derive(Clone, Debug)]
 pub struct TraitDef {
@@ -94,18 +97,16 @@ impl TraitDef {
     pub fn compile(json: &Json, resolve: &dyn Resolve, zone: &Zone, pointer: &str, issues: &mut Vec<Issue>) -> Option<Self> {
         let before = issues.len();
         let mut reader = Reader { issues };
-        let properties = json.get("properties").unwrap_or(&Json::Null);
+        let properties = reader.object(json, "properties", pointer);
         let inner = format!("{pointer}/properties");
         let event = reader.event(json, "eventId", resolve, pointer);
         let kind = reader.kind(json, properties, pointer);
         let channels = reader.channels(properties, resolve, &inner);
         let window_ms = reader.duration(properties, "window", &inner);
         let input = kind.and_then(|kind| reader.input(kind, properties, event, resolve, &inner));
-        let condition = event.and_then(|event| {
-            let list = reader.list(json, "conditions", pointer);
-            let place = Place::ComputedTrait { event };
-            expr::compile(list, place, resolve, zone, &format!("{pointer}/conditions"), reader.issues)
-        });
+        let list = reader.list(json, "conditions", pointer);
+        let place = Place::ComputedTrait { event: event.unwrap_or(NO_EVENT) };
+        let condition = expr::compile(list, place, resolve, zone, &format!("{pointer}/conditions"), reader.issues);
         if issues.len() > before {
             return None;
         }
@@ -209,14 +210,12 @@ impl Reader<'_> {
 
     pub(crate) fn channels(&mut self, json: &Json, resolve: &dyn Resolve, pointer: &str) -> Box<[ChannelSlot]> {
         let mut slots = Vec::new();
-        for (i, key) in self.list(json, "channels", pointer).iter().enumerate() {
-            let name = key.as_str().unwrap_or_default();
-            match resolve.channel(name) {
-                Some(slot) => slots.push(slot),
-                None => {
-                    let pointer = format!("{pointer}/channels/{i}");
-                    self.issues.push(Issue::new(pointer, "channel_not_found", format!("no channel {name:?}")));
-                }
+        for (i, channel) in self.list(json, "channels", pointer).iter().enumerate() {
+            let pointer = format!("{pointer}/channels/{i}");
+            match channel.as_str().map(|name| resolve.channel(name)) {
+                Some(Some(slot)) => slots.push(slot),
+                Some(None) => self.issues.push(Issue::new(pointer, "channel_not_found", format!("no channel {channel}"))),
+                None => self.refuse(pointer, format!("a channel is named by id or key, not {channel}")),
             }
         }
         slots.into()
@@ -234,6 +233,42 @@ impl Reader<'_> {
             }
         }
         slots
+    }
+
+    /// An optional object; null where there is none.
+    pub(crate) fn object<'j>(&mut self, json: &'j Json, key: &str, pointer: &str) -> &'j Json {
+        match json.get(key) {
+            None => &Json::Null,
+            Some(found @ (Json::Null | Json::Object(_))) => found,
+            Some(other) => {
+                self.refuse(format!("{pointer}/{key}"), format!("{key} is an object, not {other}"));
+                &Json::Null
+            }
+        }
+    }
+
+    /// An optional text; empty is absent.
+    pub(crate) fn text<'j>(&mut self, json: &'j Json, key: &str, pointer: &str) -> Option<&'j str> {
+        match json.get(key) {
+            None | Some(Json::Null) => None,
+            Some(Json::String(text)) => Some(text.as_str()).filter(|text| !text.is_empty()),
+            Some(other) => {
+                self.refuse(format!("{pointer}/{key}"), format!("{key} is text, not {other}"));
+                None
+            }
+        }
+    }
+
+    /// An optional `true` or `false`.
+    pub(crate) fn flag(&mut self, json: &Json, key: &str, pointer: &str, default: bool) -> bool {
+        match json.get(key) {
+            None | Some(Json::Null) => default,
+            Some(Json::Bool(flag)) => *flag,
+            Some(other) => {
+                self.refuse(format!("{pointer}/{key}"), format!("{key} is true or false, not {other}"));
+                default
+            }
+        }
     }
 
     /// An optional list.
@@ -265,23 +300,23 @@ impl Reader<'_> {
 
     /// An optional `{amount, unit}`, in milliseconds; more than nothing.
     pub(crate) fn duration(&mut self, json: &Json, key: &str, pointer: &str) -> Option<i64> {
+        let json = Some(self.object(json, key, pointer)).filter(|json| !json.is_null())?;
         let pointer = format!("{pointer}/{key}");
-        let (Some(json), false) = (json.get(key), json.get(key).is_none_or(Json::is_null)) else { return None };
         let unit = match json.get("unit").map(|unit| unit.as_str().unwrap_or_default()) {
-            None => Some(unit_ms("days")?),
+            None => unit_ms("days"),
             Some(name) => unit_ms(name),
         };
-        let Some(unit) = unit else {
+        if unit.is_none() {
             self.refuse(format!("{pointer}/unit"), "unit is one of seconds, minutes, hours, days");
-            return None;
-        };
-        let max = WINDOW_DAYS_MAX * crate::time::DAY_MS / unit;
+        }
+        // Without a unit the amount is held against the greatest of any.
+        let max = WINDOW_DAYS_MAX * crate::time::DAY_MS / unit.unwrap_or(1000);
         let amount = self.whole(json, "amount", &pointer, max.unsigned_abs()).and_then(|n| i64::try_from(n).ok());
         if amount.is_none_or(|amount| amount == 0) {
             self.refuse(format!("{pointer}/amount"), format!("amount is a whole number from 1 to {max}"));
             return None;
         }
-        amount.map(|amount| amount * unit)
+        Some(amount? * unit?)
     }
 
     fn kind(&mut self, json: &Json, properties: &Json, pointer: &str) -> Option<TraitKind> {
@@ -297,7 +332,8 @@ impl Reader<'_> {
                 other => {
                     let message = format!("aggregationType {other:?} is none of sum, avg, min, max");
                     self.refuse(format!("{inner}/aggregationType"), message);
-                    return None;
+                    // Any of them, so that the property is looked at as well.
+                    TraitKind::Sum
                 }
             },
             "most_frequent" => {
@@ -335,17 +371,15 @@ impl Reader<'_> {
         if kind == TraitKind::Count {
             return Some(Input::Event);
         }
-        if edge && properties.get("useTimestamp").and_then(Json::as_bool).unwrap_or(false) {
+        if edge && self.flag(properties, "useTimestamp", pointer, false) {
             return Some(Input::Timestamp);
         }
         let key = properties.get("property").and_then(Json::as_str).filter(|key| !key.is_empty());
-        let Some(key) = key else {
+        if key.is_none() {
             self.refuse(format!("{pointer}/property"), "property is missing or no text");
-            return None;
-        };
-        let event = event?;
-        let data_type = match properties.get("type").and_then(Json::as_str).filter(|name| !name.is_empty()) {
-            None => resolve.event_type(event, key),
+        }
+        let data_type = match self.text(properties, "type", pointer) {
+            None => event.and_then(|event| resolve.event_type(event, key?)),
             Some(name) => {
                 let known = DataType::parse(name);
                 if known.is_none() {
@@ -361,7 +395,7 @@ impl Reader<'_> {
             self.refuse(format!("{pointer}/type"), format!("a property of type {} cannot go into this trait", data_type.name()));
             return None;
         }
-        Some(Input::Property { path: resolve.event_path(event, key), data_type })
+        Some(Input::Property { path: resolve.event_path(event?, key?), data_type })
     }
 }
 

@@ -58,25 +58,19 @@ impl Compiler<'_> {
         let data_type = self.typed(spec)?;
         match data_type {
             DataType::String => {
-                let Some(op) = text_op(spec.operator) else {
-                    return self.no_operator(spec, data_type);
-                };
-                let Json::String(text) = spec.value() else {
-                    return self.bad_value(spec, "text");
-                };
+                let op = text_op(spec.operator).or_else(|| self.no_operator(spec, data_type));
+                let text = spec.value().as_str().or_else(|| self.bad_value(spec, "text"))?;
                 let folded = spec.ignore_case.then(|| fold::chars(text).collect());
-                Some(Test::Text(op, text.as_str().into(), folded))
+                Some(Test::Text(op?, text.into(), folded))
             }
             DataType::Integer | DataType::Float => {
-                let Some(op) = order(spec.operator) else {
-                    return self.no_operator(spec, data_type);
-                };
+                let op = order(spec.operator).or_else(|| self.no_operator(spec, data_type));
                 let only_whole = data_type == DataType::Integer;
-                match number(spec.value(), only_whole) {
-                    Some(literal) => Some(Test::Number { op, literal, whole: only_whole }),
-                    None if only_whole => self.bad_value(spec, "a whole number of 64 bits"),
-                    None => self.bad_value(spec, "a number"),
-                }
+                let literal = number(spec.value(), only_whole).or_else(|| {
+                    let expected = if only_whole { "a whole number of 64 bits" } else { "a number" };
+                    self.bad_value(spec, expected)
+                });
+                Some(Test::Number { op: op?, literal: literal?, whole: only_whole })
             }
             DataType::Boolean => match spec.operator {
                 "true" => Some(Test::Bool(true)),
@@ -86,14 +80,14 @@ impl Compiler<'_> {
             DataType::DateTime => self.date(spec),
             DataType::Array => {
                 let negated = match spec.operator {
-                    "contains" => false,
-                    "does_not_contain" => true,
-                    _ => return self.no_operator(spec, data_type),
+                    "contains" => Some(false),
+                    "does_not_contain" => Some(true),
+                    _ => self.no_operator(spec, data_type),
                 };
                 match spec.value() {
                     json @ (Json::Bool(_) | Json::Number(_) | Json::String(_)) => {
                         let instant = json.as_str().and_then(parse_rfc3339);
-                        Some(Test::Element { literal: Value::from_json(json), instant, negated })
+                        Some(Test::Element { literal: Value::from_json(json), instant, negated: negated? })
                     }
                     _ => self.bad_value(spec, "text, a number or a boolean"),
                 }

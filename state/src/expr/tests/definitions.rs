@@ -91,7 +91,8 @@ fn t13_all_problems_are_reported_at_once() {
             "/conditions/1/any/0/operator",
             "/conditions/1/any/1/not/value",
             "/conditions/2/all",
-            "/conditions/3"
+            "/conditions/3",
+            "/conditions/3/any"
         ]
     );
 }

@@ -147,7 +147,8 @@ fn events() {
          /events/4/structure/1/children/0/properties/key definition_invalid
          /events/4/structure/1/children/1 definition_invalid
          /events/4/structure/1/properties/isRequired definition_invalid
-         /events/4/structure/2/properties/items/properties/tpye unknown_field",
+         /events/4/structure/2/properties/items/properties/tpye unknown_field
+         /events/4/structure/2/properties/items/properties/type definition_invalid",
     );
 }
 
@@ -334,4 +335,165 @@ fn a_structure_in_use() {
     let id = first.find(Kind::ComputedTrait, "views").unwrap().id.to_string();
     let issues = try_apply(&first, &json!({"computedTraits": [{"id": id, "name": "Views", "key": "seen", "type": "count_events", "eventId": "Product Viewed"}]})).unwrap_err();
     assert_eq!(codes(&issues), "/computedTraits/0/key in_use\n", "{}", told(&issues));
+}
+
+/// The lines `pointer code` for a document on top of the shop.
+#[track_caller]
+fn refused(document: &Value) -> String {
+    let issues = try_apply(&fresh(&shop()), document).expect_err("it is refused");
+    assert!(issues.iter().all(|issue| !issue.message.is_empty()));
+    codes(&issues)
+}
+
+// What one mistake hides from the compiler is still told with it.
+#[test]
+fn a_mistake_hides_no_other() {
+    let audience = json!({"name": "A", "type": 7, "includeAnonymous": "yes", "reentry": "x", "windowFromFirst": 3, "events": [
+        {"id": "Nothing", "internalId": 5, "exclude": "no", "count": 1001, "timeWindowOperator": "within", "timeWindowUnit": "years",
+         "timeWindowEnd": -1, "channels": [7], "forAtLeast": {"amount": 0, "unit": "years"}, "withinPrevious": "soon",
+         "properties": [{"key": "product", "dataType": "string", "operator": "like", "value": 1}]},
+        {"id": "Purchase", "internalId": "b", "parentId": "c", "operator": 4}],
+        "traits": [{"source": "moon", "key": "age", "dataType": "integer", "operator": "greater_than", "value": "old"}]});
+    assert_eq!(
+        refused(&json!({"audiences": [audience]})),
+        "/audiences/0/events/0/channels/0 definition_invalid
+/audiences/0/events/0/count definition_invalid
+/audiences/0/events/0/exclude definition_invalid
+/audiences/0/events/0/forAtLeast/amount definition_invalid
+/audiences/0/events/0/forAtLeast/unit definition_invalid
+/audiences/0/events/0/id event_not_found
+/audiences/0/events/0/internalId definition_invalid
+/audiences/0/events/0/properties/0/operator invalid_condition
+/audiences/0/events/0/properties/0/value invalid_condition
+/audiences/0/events/0/timeWindowEnd definition_invalid
+/audiences/0/events/0/timeWindowUnit definition_invalid
+/audiences/0/events/0/withinPrevious definition_invalid
+/audiences/0/events/1/operator definition_invalid
+/audiences/0/events/1/parentId definition_invalid
+/audiences/0/includeAnonymous definition_invalid
+/audiences/0/reentry definition_invalid
+/audiences/0/traits/0/source invalid_condition
+/audiences/0/traits/0/value invalid_condition
+/audiences/0/type definition_invalid
+/audiences/0/windowFromFirst definition_invalid
+"
+    );
+    let of_nothing = json!({"name": "T", "key": "t", "description": 1, "type": "aggregation", "eventId": "Nothing",
+        "conditions": [{"any": [{"property": "p", "type": "integer", "operator": "equals", "value": "x"}], "more": 1}],
+        "properties": {"property": 5, "type": "text", "aggregationType": "mode", "channels": ["nowhere"]}});
+    assert_eq!(
+        refused(&json!({"computedTraits": [of_nothing]})),
+        "/computedTraits/0/conditions/0 invalid_condition
+/computedTraits/0/conditions/0/any/0/value invalid_condition
+/computedTraits/0/conditions/0/more unknown_field
+/computedTraits/0/description definition_invalid
+/computedTraits/0/eventId event_not_found
+/computedTraits/0/properties/aggregationType definition_invalid
+/computedTraits/0/properties/channels/0 channel_not_found
+/computedTraits/0/properties/property definition_invalid
+/computedTraits/0/properties/type definition_invalid
+"
+    );
+    let stamp =
+        json!({"name": "T", "key": "t", "type": "last_event", "eventId": "Purchase", "properties": {"useTimestamp": "yes"}});
+    assert_eq!(
+        refused(&json!({"computedTraits": [stamp]})),
+        "/computedTraits/0/properties/property definition_invalid
+/computedTraits/0/properties/useTimestamp definition_invalid
+"
+    );
+    let condition = json!([{"property": "total", "type": "float", "operator": "equals", "value": "x"}]);
+    let effect = json!([{"type": "webhook", "url": "https://example.com/"}]);
+    assert_eq!(
+        refused(&json!({
+            "goals": [{"key": "g", "eventId": "Nothing", "conditions": condition, "value": {"fixed": 1e13}}],
+            "rules": [{"key": "r", "eventId": "Nothing", "conditions": condition, "metric": {"sum": 5}, "operator": "equals", "threshold": 1, "then": effect},
+                {"key": "s", "metric": {"trait": 7}, "operator": "equals", "threshold": 1, "then": effect}],
+            "budgets": [{"name": "B", "event": "shown", "count": -1, "channels": 7}]
+        })),
+        "/goals/0/conditions/0/value invalid_condition
+/goals/0/eventId event_not_found
+/goals/0/value/fixed definition_invalid
+/rules/0/conditions/0/value invalid_condition
+/rules/0/eventId event_not_found
+/rules/0/metric/sum definition_invalid
+/rules/1/metric/trait definition_invalid
+/budgets/0/channels definition_invalid
+/budgets/0/count definition_invalid
+"
+    );
+    assert_eq!(
+        refused(&json!({"events": [{"name": "X", "structure": [
+            {"properties": {"key": "a", "type": "text", "pattern": "("}}, 7,
+            {"properties": {"key": "b", "type": 7}, "children": [{"properties": {"key": "c.d", "type": "string"}}]},
+            {"properties": {"key": "a", "type": "string", "isRequired": 1}}]}]})),
+        "/events/0/structure/0/properties/pattern definition_invalid
+/events/0/structure/0/properties/type definition_invalid
+/events/0/structure/1 definition_invalid
+/events/0/structure/2/children/0/properties/key definition_invalid
+/events/0/structure/2/properties/type definition_invalid
+/events/0/structure/3/properties/isRequired definition_invalid
+/events/0/structure/3/properties/key definition_invalid
+"
+    );
+}
+
+// What is missed inside something that is not there is told at the place where that should be.
+#[test]
+fn places_are_places_of_the_document() {
+    let sum = |properties: Value| json!({"name": "T", "key": "t", "type": "aggregation", "eventId": "Purchase", "properties": properties});
+    for properties in [json!(null), json!([]), json!("sum")] {
+        assert_eq!(refused(&json!({"computedTraits": [sum(properties)]})), "/computedTraits/0/properties definition_invalid\n");
+    }
+    let node = json!({"children": [{}]});
+    assert_eq!(
+        refused(&json!({"events": [{"name": "X", "structure": [node]}]})),
+        "/events/0/structure/0/children/0/properties definition_invalid\n/events/0/structure/0/properties definition_invalid\n"
+    );
+    // A key may have any character.
+    let emit = |properties: Value| {
+        json!({"rules": [{"key": "r", "eventId": "Purchase", "metric": "count", "operator": "equals", "threshold": 1,
+        "then": [{"type": "emit_event", "event": "Page Viewed", "properties": properties}]}]})
+    };
+    assert_eq!(
+        refused(&emit(json!({"a/b~c": 1, "d.e": 1, "f[0]": 1, "page": {"url": [1], "g": 1}}))),
+        "/rules/0/then/0/properties/a~1b~0c definition_invalid
+/rules/0/then/0/properties/d.e definition_invalid
+/rules/0/then/0/properties/f[0] definition_invalid
+/rules/0/then/0/properties/page/g definition_invalid
+/rules/0/then/0/properties/page/url definition_invalid
+"
+    );
+}
+
+// A reference cannot hide behind a control character.
+#[test]
+fn every_reference_is_looked_up() {
+    let text = "\u{0}/nowhere";
+    let budget = json!({"name": "B", "event": "shown", "count": 1, "channels": [text]});
+    let counted = json!({"name": "T", "key": "t", "type": "count_events", "eventId": text, "properties": {"channels": [text]}});
+    let goal = json!({"key": "g", "eventId": text, "actions": [text]});
+    assert_eq!(
+        refused(
+            &json!({"budgets": [budget], "computedTraits": [counted], "goals": [goal], "contexts": [{"channel": text, "structure": []}]})
+        ),
+        "/contexts/0/channel definition_invalid
+/computedTraits/0/eventId event_not_found
+/computedTraits/0/properties/channels/0 channel_not_found
+/goals/0/actions/0 action_not_found
+/goals/0/eventId event_not_found
+/budgets/0/channels/0 channel_not_found
+"
+    );
+}
+
+#[test]
+fn the_key_of_a_variant_is_bounded() {
+    let experiment = |key: String| {
+        json!({"goals": [{"key": "g", "eventId": "Purchase"}], "experiments": [
+        {"key": "x", "tag": "home", "goal": "g", "holdout": 5, "variants": [{"key": key}]}]})
+    };
+    assert_eq!(refused(&experiment("k".repeat(201))), "/experiments/0/variants/0/key definition_invalid\n");
+    assert_eq!(refused(&experiment("k\n".to_owned())), "/experiments/0/variants/0/key definition_invalid\n");
+    apply(&fresh(&shop()), &experiment("k".repeat(200)));
 }
