@@ -88,7 +88,7 @@ async fn what_is_wrong_is_told() {
         ),
         (json!({"definition": right, "profileIds": [id], "sample": 1}), vec!["/profileIds definition_invalid"]),
         (json!({"definition": right, "sample": 51}), vec!["/profileIds definition_invalid"]),
-        (json!({"definition": right, "people": 3}), vec![" definition_invalid"]),
+        (json!({"definition": right, "people": 3}), vec!["/people unknown_field"]),
     ] {
         let (status, answer) = post(&site, "computed-traits/preview", &body).await;
         let of = |error: &Value| format!("{} {}", error["pointer"].as_str().unwrap(), error["code"].as_str().unwrap());

@@ -467,6 +467,7 @@ fn every_problem_of_a_definition_is_told_at_once() {
         "/events/2/parentId",
         "/events/3/id",
         "/events/3/timeWindowStart",
+        "/reentry",
     ];
     assert_eq!(told, expect);
     // A later or an excluded step cannot be named.

@@ -360,9 +360,12 @@ fn every_problem_of_a_definition_is_told_at_once() {
     let mut told: Vec<(&str, &str)> = issues.iter().map(|i| (i.pointer.as_str(), i.code)).collect();
     told.sort_unstable();
     let expect = [
+        ("/conditions", "definition_invalid"),
         ("/eventId", "event_not_found"),
         ("/properties/aggregationType", "definition_invalid"),
         ("/properties/channels/0", "channel_not_found"),
+        ("/properties/property", "definition_invalid"),
+        ("/properties/window/amount", "definition_invalid"),
         ("/properties/window/unit", "definition_invalid"),
     ];
     assert_eq!(told, expect);
