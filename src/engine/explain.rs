@@ -6,12 +6,12 @@ use lodestone_state::action::{Totals, View};
 use lodestone_state::event::{EntryKind, Props};
 use lodestone_state::explain::{ActionAsked, Case, Evidence, Needs, Overridden, explain_action, explain_audience, explain_trait};
 use lodestone_state::ids::{AudienceSlot, ChannelSlot, Millis, ProfileId, TraitSlot};
-use lodestone_state::issue::Issue;
+use lodestone_state::issue::{Issue, pointer_into};
 use lodestone_state::machine::{self, ProfileFacts, ProfilePerson};
 use lodestone_state::plan::{ActionPlan, Kind, Plan};
 use lodestone_state::profile::Profile;
 use lodestone_state::replay::{PastTotals, Upto};
-use lodestone_state::schema::{DataType, UnknownKeys};
+use lodestone_state::schema::{DataType, FieldError, UnknownKeys};
 use lodestone_state::time::{format_instant, parse_rfc3339};
 use lodestone_state::value::Value;
 use serde_json::{Map, Value as Json, json};
@@ -298,21 +298,17 @@ fn custom_traits(plan: &Plan, given: Option<&Json>) -> Result<Props, Unanswered>
     let Some(given) = given.filter(|given| !given.is_null()) else { return Ok(Props::default()) };
     let text = given.to_string();
     let checked = match plan.custom_schema() {
-        Some(schema) => {
-            let checked = schema.check(&text, &plan.zone, schema.unknown_keys());
-            // Only some are given: those that are required may be the person's own.
-            let wrong: Vec<_> = checked.errors.iter().filter(|error| error.rule != "required").collect();
-            let issue = |error: &&lodestone_state::schema::FieldError| {
-                Issue::new(format!("/customTraits/{}", error.path.replace('.', "/")), "traits_invalid", error.message.clone())
-            };
-            if !wrong.is_empty() {
-                return Err(Unanswered::Invalid(wrong.iter().map(issue).collect()));
-            }
-            checked
-        }
+        Some(schema) => schema.check(&text, &plan.zone, schema.unknown_keys()),
         None => plan.open_schema().check(&text, &plan.zone, UnknownKeys::Open),
     };
-    Ok(checked.props)
+    // Only some are given: those that are required may be the person's own.
+    let wrong = checked.errors.into_iter().filter(|error| error.rule != "required");
+    let issue = |error: FieldError| {
+        let pointer = format!("/customTraits{}", pointer_into(Some(given), &error.path));
+        Issue::new(pointer, "traits_invalid", error.message)
+    };
+    let issues: Vec<Issue> = wrong.map(issue).collect();
+    if issues.is_empty() { Ok(checked.props) } else { Err(Unanswered::Invalid(issues)) }
 }
 
 fn computed_traits(plan: &Plan, given: Option<&Json>) -> Result<Vec<(TraitSlot, Option<Value>)>, Unanswered> {

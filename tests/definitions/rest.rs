@@ -350,3 +350,23 @@ async fn p10_paging_is_stable() {
     let none = api.get(&format!("{path}?q=nothing-like-it")).await.expect(200).body;
     assert_eq!(none, json!({"data": [], "nextCursor": null, "total": 0}));
 }
+
+/// What cannot be read is told as a problem document too, and every field of a question that is wrong by its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_cannot_be_read_is_told_so() {
+    let api = Api::start().await;
+    for path in ["/api/v1/actions/%ff", "/api/v1/audiences/%C3/members", "/api/v1/nothing/%fe"] {
+        assert_eq!(api.get(path).await.problem(), (400, "invalid_path"), "{path}");
+    }
+    for path in ["/api/v1/actions/%C3%A9", "/api/v1/actions/%zz%"] {
+        assert_eq!(api.get(path).await.problem(), (404, "action_not_found"), "{path}");
+    }
+    let dry_run = json!({"days": "x", "limit": -1, "a/b": 1});
+    let told = api.post("/api/v1/audiences/dry-run", &dry_run).await;
+    assert_eq!(told.errors(), "/a~1b unknown_field\n/days definition_invalid\n/limit definition_invalid\n definition_invalid\n");
+    let simulation = |given: Value| json!({"channel": "web", "customTraits": given});
+    let told = api.post("/api/v1/actions/simulate", &simulation(json!(7))).await;
+    assert_eq!(told.errors(), "/customTraits traits_invalid\n");
+    let told = api.post("/api/v1/actions/simulate", &simulation(json!({"no/thing": 1, "x.y": 1}))).await;
+    assert_eq!(told.errors(), "/customTraits/no~1thing traits_invalid\n/customTraits/x.y traits_invalid\n");
+}

@@ -28,8 +28,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use http_body_util::{BodyExt, Limited};
@@ -67,6 +68,23 @@ pub(super) fn routes(catalog_bytes_max: usize) -> Router<Arc<Shared>> {
         .merge(refresh::routes())
         .route("/api/{*path}", any(unknown))
         .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn(readable))
+}
+
+/// Refuses a path that no name can be read from, before a route makes an answer of its own of it.
+async fn readable(request: Request, next: Next) -> Result<Response, Problem> {
+    let path = request.uri().path().as_bytes();
+    let (mut text, mut at) = (Vec::with_capacity(path.len()), 0);
+    while let Some(byte) = path.get(at) {
+        let escaped = path.get(at + 1..at + 3).filter(|_| *byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let decoded = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        text.push(decoded.unwrap_or(*byte));
+        at += if decoded.is_some() { 3 } else { 1 };
+    }
+    if std::str::from_utf8(&text).is_err() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_path", "the path is not UTF-8"));
+    }
+    Ok(next.run(request).await)
 }
 
 /// Lets the bearer of an admin token through.

@@ -4,7 +4,7 @@ use super::definition::said;
 use crate::action::hooks::{check_params, check_url};
 use crate::expr::{PathRef, Resolve};
 use crate::ids::EventSlot;
-use crate::issue::{DEFINITION_INVALID, Issue, pointer_token};
+use crate::issue::{DEFINITION_INVALID, Issue, pointer_into};
 use crate::time::Zone;
 use crate::traits::VALUE_BYTES_MAX;
 use crate::traits::definition::NO_EVENT;
@@ -66,29 +66,6 @@ pub(super) fn effects(json: &Json, resolve: &dyn Resolve, zone: &Zone, pointer: 
         effects.extend(one.effect());
     }
     effects.into()
-}
-
-/// The pointer of a path with dots and `[i]` for elements of lists, as a check of `json` tells it. A key may
-/// look like a path itself: the longest that is there is meant.
-fn pointer_to(json: Option<&Json>, path: &str) -> String {
-    let (mut here, mut rest, mut pointer) = (json, path, String::new());
-    while !rest.is_empty() {
-        let element = rest.strip_prefix('[').and_then(|inner| inner.split_once(']'));
-        let (token, behind) = match (here, element) {
-            (Some(Json::Array(_)), Some(element)) => element,
-            _ => {
-                let marks = rest.match_indices(['.', '[']).map(|(at, _)| at).filter(|at| *at > 0);
-                let there = |end: &usize| here.is_some_and(|json| json.get(&rest[..*end]).is_some());
-                let known = std::iter::once(rest.len()).chain(marks.rev()).find(there);
-                rest.split_at(known.or_else(|| rest.find('.')).unwrap_or(rest.len()))
-            }
-        };
-        pointer.push('/');
-        pointer.push_str(&pointer_token(token));
-        here = here.and_then(|json| json.get(token).or_else(|| json.get(token.parse::<usize>().ok()?)));
-        rest = behind.strip_prefix('.').unwrap_or(behind);
-    }
-    pointer
 }
 
 struct One<'a> {
@@ -197,7 +174,7 @@ impl One<'_> {
         // A name that leads nowhere is the catalog's to report; here it is an event that never comes.
         let event = self.resolve.event(&name?).unwrap_or(NO_EVENT);
         for error in self.resolve.check_event(event, &properties, self.zone) {
-            let pointer = format!("properties{}", pointer_to(self.json.get("properties"), &error.path));
+            let pointer = format!("properties{}", pointer_into(self.json.get("properties"), &error.path));
             self.refuse(&pointer, error.message);
         }
         Some(Effect::Emit { event, properties: properties.into() })
