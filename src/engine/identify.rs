@@ -10,7 +10,7 @@ use super::{Engine, mint, time};
 use crate::telemetry::metrics as m;
 use crate::wire::Rejection;
 use compact_str::CompactString;
-use lodestone_state::event::{Absorbed, EntryKind, Identified as Outcome, Identity, Props};
+use lodestone_state::event::{EntryKind, Identified as Outcome, Identity, Props};
 use lodestone_state::expr::PathRef;
 use lodestone_state::ids::{Millis, ProfileId, Seq};
 use lodestone_state::machine::{self, Changes, union};
@@ -238,7 +238,7 @@ impl Engine {
                 (custom, own)
             }
         };
-        let absorbed: Vec<Absorbed> = decision.absorb.iter().map(|&i| absorbed(&guards[i], leader.core.id)).collect();
+        let absorbed: Vec<_> = decision.absorb.iter().map(|&i| guards[i].absorbed_by(leader.core.id)).collect();
         if absorbed.is_empty() {
             return Ok(Outcome { identities, custom: (custom != leader.core.custom).then_some(custom), absorbed, own: None });
         }
@@ -308,11 +308,6 @@ impl Engine {
             duplicate: false,
         }
     }
-}
-
-/// A profile as it is when `leader` absorbs it.
-fn absorbed(profile: &Profile, leader: ProfileId) -> Absorbed {
-    Absorbed { profile: profile.core.id, into: leader, born: profile.core.born, identities: profile.core.identities.clone() }
 }
 
 fn decide(guards: &[MutexGuard<'_, Profile>], owners: &[(String, Option<usize>)], input: &IdentifyInput<'_>) -> Decision {

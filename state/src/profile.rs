@@ -2,7 +2,7 @@
 
 use crate::action::CapState;
 use crate::audience::AudienceState;
-use crate::event::{Entry, Identity, MembershipChange, Props};
+use crate::event::{Absorbed, Entry, Identity, MembershipChange, Props};
 use crate::experiment::TrialState;
 use crate::expr::PathRef;
 use crate::goal::GoalState;
@@ -224,6 +224,13 @@ impl Profile {
         self.inherited.extend(follower.tail.drain(..).map(|entry| (owner, entry)));
         self.inherited.append(&mut follower.inherited);
         self.leaving.append(std::mem::take(&mut follower.leaving));
+    }
+
+    /// This profile as it is when `leader` absorbs it.
+    #[must_use]
+    pub fn absorbed_by(&self, leader: ProfileId) -> Absorbed {
+        let core = &self.core;
+        Absorbed { profile: core.id, into: leader, born: core.born, identities: core.identities.clone() }
     }
 
     /// The identity of `user_id` in `channel`.

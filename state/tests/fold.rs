@@ -2,7 +2,7 @@
 //! its state equals the fold of its whole log.
 
 use lodestone_state::action::Spending;
-use lodestone_state::event::{Absorbed, Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted, Reaction};
+use lodestone_state::event::{Entry, EntryKind, Identified, Identity, Occurrence, Props, Reacted, Reaction};
 use lodestone_state::ids::{ActionSlot, ChannelSlot, Millis, Moment, ProfileId, Seq};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::{Catalog, CatalogDocument, Plan};
@@ -201,12 +201,7 @@ impl World {
                 } else {
                     self.profiles[0].core.custom.clone()
                 };
-                let absorbed = vec![Absorbed {
-                    profile: follower.core.id,
-                    into: self.profiles[0].core.id,
-                    born: follower.core.born,
-                    identities: follower.core.identities.clone(),
-                }];
+                let absorbed = vec![follower.absorbed_by(self.profiles[0].core.id)];
                 let own = Some(self.profiles[0].core.custom.clone());
                 machine::absorb(
                     &self.plan,

@@ -217,8 +217,7 @@ impl World {
             Step::Merge if self.profiles.len() == 2 => {
                 let follower = self.profiles.pop().expect("two");
                 let leader = &mut self.profiles[0];
-                let (profile, into, born) = (follower.core.id, leader.core.id, follower.core.born);
-                let gone = Absorbed { profile, into, born, identities: follower.core.identities.clone() };
+                let gone = follower.absorbed_by(leader.core.id);
                 machine::absorb(&self.plan, leader, vec![follower], Millis(self.now), &mut TailOnly, &mut Changes::default());
                 // One log in memory, whoever wrote what: erasing takes entries out of it.
                 leader.tail.extend(leader.inherited.drain(..).map(|(_, entry)| entry));

@@ -1,7 +1,7 @@
 //! Profiles driven the way the engine drives them: due timers first, each at its own instant and with what
 //! they make due; then the entry; then what that makes due; then the events that came of it.
 
-use lodestone_state::event::{Absorbed, CHAIN_MAX, Entry, EntryKind, Fired, Firing, Identified, Link, Occurrence, Props};
+use lodestone_state::event::{CHAIN_MAX, Entry, EntryKind, Fired, Firing, Identified, Link, Occurrence, Props};
 use lodestone_state::expr::PathRef;
 use lodestone_state::ids::{ChannelSlot, Millis, Moment, ProfileId, RuleSlot, Seq};
 use lodestone_state::job::{self, Work};
@@ -212,12 +212,7 @@ impl World {
                 custom = rule::put(&custom, path, value.clone());
             }
         }
-        let absorbed = vec![Absorbed {
-            profile: follower.core.id,
-            into: self.profiles[0].core.id,
-            born: follower.core.born,
-            identities: follower.core.identities.clone(),
-        }];
+        let absorbed = vec![follower.absorbed_by(self.profiles[0].core.id)];
         let own = Some(self.profiles[0].core.custom.clone());
         let mut changes = Changes::default();
         let now = Millis(self.now);

@@ -3,7 +3,7 @@
 
 use lodestone_state::codec;
 use lodestone_state::command::{self, Command};
-use lodestone_state::event::{Absorbed, Entry, EntryKind, Erased, Identified, Identity, Occurrence, Props, Split};
+use lodestone_state::event::{Entry, EntryKind, Erased, Identified, Identity, Occurrence, Props, Split};
 use lodestone_state::ids::{ChannelSlot, Millis, Moment, ProfileId, Seq};
 use lodestone_state::machine::{self, Changes};
 use lodestone_state::plan::Plan;
@@ -137,13 +137,7 @@ impl World {
         };
         let have = self.live[&leader].identity(ChannelSlot(0), &identity.user_id);
         let new = have.is_none_or(|have| have.is_anonymous && known);
-        let absorbed: Vec<Absorbed> = follower
-            .iter()
-            .map(|id| {
-                let core = &self.live[id].core;
-                Absorbed { profile: *id, into: leader, born: core.born, identities: core.identities.clone() }
-            })
-            .collect();
+        let absorbed = follower.iter().map(|id| self.live[id].absorbed_by(leader)).collect();
         let identities = if new { vec![identity] } else { Vec::new() };
         let kind = EntryKind::Identified(Identified { identities, custom, absorbed, own });
         if let Some(follower) = follower {
