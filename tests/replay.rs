@@ -256,7 +256,7 @@ async fn a_period_is_checked() {
         (json!({"days": 0}), "/days"),
         (json!({"days": 3, "from": PERIOD[0]}), "/days"),
         (json!({"from": PERIOD[1], "to": PERIOD[0]}), "/from"),
-        (json!({"since": 3}), ""),
+        (json!({"since": 3}), "/since"),
     ] {
         let (status, _, told) = site.call(ADMIN, "/api/v1/actions/replay", &body).await;
         assert_eq!((status, &told["errors"][0]["pointer"]), (422, &json!(pointer)), "{body}: {told}");

@@ -248,7 +248,7 @@ async fn mistakes_are_told_as_when_saving() {
         (json!({"definition": coupon("New", few()), "channel": "fax"}), "/channel", "channel_not_found"),
         (json!({"days": 3}), "", "definition_invalid"),
         (json!({"action": "Coupon", "days": 0}), "/days", "invalid_range"),
-        (json!({"action": "Coupon", "shown": "maybe"}), "", "definition_invalid"),
+        (json!({"action": "Coupon", "shown": "maybe"}), "/shown", "definition_invalid"),
     ] {
         let (status, _, told) = site.call(ADMIN, path, &body).await;
         let error = &told["errors"][0];
