@@ -55,10 +55,12 @@ impl Http {
         let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
         let mut began = HashMap::new();
         rows.map(|row| {
-            if row["kind"] == "entered" {
-                began.insert(text(row, "audience"), text(row, "at"));
+            // Who enters again without having left is a member since the first time.
+            let since = began.entry(text(row, "audience")).or_insert_with(|| text(row, "at")).clone();
+            if row["kind"] == "left" {
+                began.remove(row["audience"].as_str().unwrap());
             }
-            assert_eq!(began[row["audience"].as_str().unwrap()], text(row, "since"), "{row}");
+            assert_eq!(since, text(row, "since"), "{row}");
             let what = format!("{} {} {}", text(row, "audience"), text(row, "kind"), text(row, "cause"));
             (what, text(row, "at"))
         })
@@ -76,6 +78,43 @@ fn recent() -> Value {
 fn reads(name: &str, other: &str, operator: &str) -> Value {
     json!({"name": name, "key": name, "includeAnonymous": true, "events": [], "traits": [
         {"source": "audience", "key": other, "dataType": "boolean", "operator": operator}]})
+}
+
+/// Rule 7 of 3.3: with `reentry: each` a member who completes a chain again enters again, by an event or when a wait is
+/// over; nobody is counted twice for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_completes_a_chain_again_enters_again_where_that_is_asked_for() {
+    let chain = |name: &str, second: Value| {
+        let mut events = json!([{"eventId": "Page Viewed", "internalId": "a"}, second]);
+        events[1]["parentId"] = "a".into();
+        json!({"name": name, "key": name, "includeAnonymous": true, "traits": [], "reentry": "each", "events": events})
+    };
+    let twice = chain("twice", json!({"eventId": "Page Viewed"}));
+    let wait = json!({"amount": 2, "unit": "seconds"});
+    let quiet = chain("quiet", json!({"eventId": "Checkout Started", "exclude": true, "forAtLeast": wait}));
+    let http = Http::with(json!([twice, quiet])).await;
+    http.view("ada", None).await;
+    for _ in 0..2 {
+        http.view("ada", None).await;
+        tokio::time::sleep(Duration::from_millis(2300)).await;
+    }
+    let (what, at) = http.moves("ada").await;
+    let told = ["twice entered input", "quiet entered time", "twice entered input", "quiet entered time"];
+    assert_eq!(what, told, "{at:?}");
+    for (key, definition, times) in [("twice", &twice, [&at[0], &at[2]]), ("quiet", &quiet, [&at[1], &at[3]])] {
+        assert_eq!(http.get(&format!("/api/v1/audiences/{key}")).await["profileCount"], 1);
+        let body = json!({"definition": definition, "days": 1}).to_string();
+        let call = http.client.post(http.url("/api/v1/audiences/dry-run")).bearer_auth(ADMIN).body(body);
+        let run: Value = call.send().await.unwrap().json().await.unwrap();
+        assert_eq!(
+            (&run["entered"], &run["days"][0]["size"], &run["moments"]["total"]),
+            (&json!(1), &json!(1), &json!(2)),
+            "{run}"
+        );
+        let moments: Vec<&str> =
+            run["moments"]["data"].as_array().unwrap().iter().map(|row| row["at"].as_str().unwrap()).collect();
+        assert_eq!(moments, times);
+    }
 }
 
 /// Entering and leaving are entries of a log, at the exact time, whether an event or only time caused them;

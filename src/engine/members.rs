@@ -21,7 +21,7 @@ impl Engine {
     /// Counts what one input changed, and notes it for the profile's membership log. The caller holds the lock.
     pub(super) fn note_members(&self, profile: &mut Profile, changes: &Changes) {
         self.members.apply(&changes.members);
-        profile.moves.extend(changes.members.iter().copied());
+        profile.moves.extend(changes.members.iter().chain(&changes.reentered).copied());
     }
 
     /// The membership log of a profile, oldest first.

@@ -198,19 +198,24 @@ impl Diary {
     /// Takes in the moves of one profile, oldest first.
     fn note(&mut self, days: &Days, span: &Span, id: ProfileId, moves: &[MembershipChange]) {
         let before = moves.iter().rev().find(|change| change.t < days.from);
-        self.at_start += u64::from(before.is_some_and(|change| change.entered));
+        let mut inside = before.is_some_and(|change| change.entered);
+        self.at_start += u64::from(inside);
         let mut comes = false;
         for (i, change) in moves.iter().enumerate().filter(|(_, change)| (days.from..days.to).contains(&change.t)) {
             let day = days.of(change.t);
             if self.days.len() <= day {
                 self.days.resize(day + 1, (0, 0));
             }
-            if change.entered {
-                self.days[day].0 += 1;
-                comes = true;
-            } else {
-                self.days[day].1 += 1;
+            // Who enters again without having left is told and makes no difference to the numbers.
+            match (inside, change.entered) {
+                (false, true) => {
+                    self.days[day].0 += 1;
+                    comes = true;
+                }
+                (_, false) => self.days[day].1 += 1,
+                (true, true) => {}
             }
+            inside = change.entered;
             self.total += 1;
             self.keep((change.t, id, i), *change, span);
         }

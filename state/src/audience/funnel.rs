@@ -232,6 +232,12 @@ impl ChainDef {
         self.truth(state, &Expr::always(), &crate::expr::NoFacts, state.clock).until.min(edge)
     }
 
+    /// When the next wait of a completed run ends, whether or not that changes membership.
+    pub(super) fn opening(&self, state: &ChainState) -> Millis {
+        let waits = state.runs.iter().filter(|run| run.is_complete(self)).map(|run| run.interval(self));
+        waits.filter(|(from, to)| state.clock < *from && from < to).map(|(from, _)| from).min().unwrap_or(Millis::MAX)
+    }
+
     /// Whether some completed run makes a member at `now` and `traits` holds with what it captured, and
     /// until when that stands by itself.
     pub(super) fn truth<F: Facts + ?Sized>(&self, state: &ChainState, traits: &Expr, facts: &F, now: Millis) -> Truth {

@@ -107,8 +107,10 @@ impl AudienceDef {
     #[must_use]
     pub fn deadline(&self, state: &AudienceState) -> Millis {
         let counts = self.conditions.iter().zip(&state.counts).map(|(def, state)| def.deadline(state));
-        let chains = self.chains.iter().zip(&state.chains).map(|(def, state)| def.deadline(state));
-        counts.chain(chains).min().unwrap_or(Millis::MAX)
+        let chains = self.chains.iter().zip(&state.chains);
+        // Each completion is told, also of those who are members all the while.
+        let again = chains.clone().filter(|_| self.enter_each).map(|(def, state)| def.opening(state));
+        counts.chain(chains.map(|(def, state)| def.deadline(state))).chain(again).min().unwrap_or(Millis::MAX)
     }
 
     /// Whether the profile is a member at `now`, and until when that stands by itself. `facts` answers for

@@ -2,7 +2,7 @@
 
 use super::log::refold;
 use super::review::{put_audience, review, take_audience};
-use super::{Changes, Dry, ProfileFacts, goals, rules, trait_value};
+use super::{Again, Changes, Dry, ProfileFacts, goals, rules, trait_value};
 use crate::action::{CapState, Group};
 use crate::event::{Entry, EntryKind, Identified, Identity, MoveCause, Occurrence, Props, Reacted};
 use crate::expr::{Facts, Source};
@@ -131,6 +131,7 @@ fn feed(
     }
     goals::convert(plan, profile, event, moment, occurrence, &mut dry, out);
     let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+    let mut again: SmallVec<[Again; 2]> = SmallVec::new();
     let mut touched = rules::feed(plan, profile, moment, now, occurrence, folding, &mut dry);
     // Audiences first: a step that compares with a trait reads the value from just before the event.
     for &slot in &event.audiences {
@@ -148,8 +149,8 @@ fn feed(
         if fed.changed {
             affected.push(slot);
         }
-        if fed.again && profile.member_since(slot).is_some() {
-            out.reentered.push(slot);
+        if fed.again {
+            again.push((slot, profile.member_since(slot)));
         }
     }
     let before = Before::of(plan, profile, &event.traits);
@@ -177,7 +178,9 @@ fn feed(
             touched.extend(trait_plan.rules.iter().copied());
         }
     }
-    review(plan, profile, affected, now, (MoveCause::Input, moment.seq), folding, out);
+    let by = (MoveCause::Input, moment.seq);
+    review(plan, profile, affected, now, by, folding, out);
+    again.into_iter().for_each(|one| out.again(profile, one, now, by));
     if !folding {
         rules::look(plan, profile, &touched, now, out);
     }

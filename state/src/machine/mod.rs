@@ -60,8 +60,8 @@ pub struct Changes {
     pub members: SmallVec<[MembershipChange; 4]>,
     /// Profiles merged, or known for the first time: everything may differ.
     pub identity: bool,
-    /// Audiences that ask for it, completed again by a member.
-    pub reentered: SmallVec<[AudienceSlot; 2]>,
+    /// Completions by members, of audiences that ask for it (`reentry: each`): entered once more, without having left.
+    pub reentered: SmallVec<[MembershipChange; 2]>,
     /// Runs of funnels that were given up because a profile had too many at once.
     pub evicted: u32,
     /// Touches and conversions that goals do not keep any more because there were too many.
@@ -95,6 +95,15 @@ impl Changes {
         }
     }
 
+    /// Tells that a chain of `audience` was completed by who was a member since `was`, and still is.
+    fn again(&mut self, profile: &Profile, (audience, was): Again, t: Millis, (cause, seq): (MoveCause, Seq)) {
+        let stays = was.filter(|was| profile.member_since(audience) == Some(*was));
+        let told = self.reentered.iter().any(|change| (change.audience, change.t) == (audience, t));
+        if let (Some(since), false) = (stays, told) {
+            self.reentered.push(MembershipChange { audience, entered: true, t, since, seq, cause });
+        }
+    }
+
     /// Tells a membership change. Gives since when somebody is a member who enters by it: what goes on at the
     /// very instant at which it ended has never ended, and neither is told.
     ///
@@ -111,6 +120,9 @@ impl Changes {
         change.since
     }
 }
+
+/// An audience that asks for it, with a chain completed, and since when the profile was a member of it before.
+type Again = (AudienceSlot, Option<Millis>);
 
 /// The facts that conditions read about a profile, with the event at hand if there is one.
 pub struct ProfileFacts<'a> {
@@ -277,6 +289,7 @@ fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, pace: Pace, out:
             return dry;
         }
         let mut affected: SmallVec<[AudienceSlot; 8]> = SmallVec::new();
+        let mut again: SmallVec<[Again; 2]> = SmallVec::new();
         let mut touched = rules::step(plan, profile, due, &mut dry);
         for (slot, cell) in profile.core.traits.iter_mut().filter(|(_, cell)| cell.deadline <= due) {
             let slot = TraitSlot(slot);
@@ -309,8 +322,8 @@ fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, pace: Pace, out:
                     dry.audiences.push(slot);
                     cell.deadline = Millis::MAX;
                 }
-                if advanced.again && cell.since.is_some() {
-                    out.reentered.push(slot);
+                if advanced.again {
+                    again.push((slot, cell.since));
                 }
             }
             if cell.flips <= due {
@@ -321,6 +334,7 @@ fn step_timers(plan: &Plan, profile: &mut Profile, now: Millis, pace: Pace, out:
         profile.core.clock = profile.core.clock.max(due);
         let by = (MoveCause::Time, profile.core.applied);
         review(plan, profile, affected, due, by, folding, out);
+        again.into_iter().for_each(|one| out.again(profile, one, due, by));
         if !folding {
             rules::look(plan, profile, &touched, due, out);
         }

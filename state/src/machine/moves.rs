@@ -10,13 +10,15 @@ use crate::profile::Profile;
 /// from the start and every entry of the log come in order. `entries` is the whole log of the profile.
 ///
 /// As in the log of memberships of a live profile, what began and ended by one entry is not told. Who belonged
-/// before anything happened did so since the profile was first seen.
+/// before anything happened did so since the profile was first seen. Who completes an audience that tells it
+/// (`reentry: each`) again enters again without having left.
 #[must_use]
 pub fn moves(plan: &Plan, profile: &Profile, entries: &[Entry], audience: AudienceSlot, now: Millis) -> Vec<MembershipChange> {
     let mut diary =
         Diary { audience, seen_at: profile.core.created_at.min(now), begun: false, born: Changes::default(), told: Vec::new() };
     fold_watched(plan, profile.core.id, entries, now, &mut diary);
     diary.told.extend(diary.born.members);
+    diary.told.sort_by_key(|change| change.t);
     diary.told
 }
 
@@ -46,5 +48,6 @@ impl Watch for Diary {
             held.member(change);
         });
         self.told.extend(held.members);
+        self.told.extend(changes.reentered.iter().copied().filter(|change| change.audience == self.audience));
     }
 }
