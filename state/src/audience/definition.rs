@@ -185,6 +185,8 @@ impl Builder<'_> {
         }
         if !node.positive() && (node.gap_min_ms.is_some() || node.gap_max_ms.is_some()) {
             self.reader.refuse(gap_pointer, "withinPrevious is for steps that must happen");
+        } else if node.gap_min_ms.zip(node.gap_max_ms).is_some_and(|(min, max)| min > max) {
+            self.reader.refuse(gap_pointer, "min is above max, so the step could never come");
         }
         node
     }
@@ -221,7 +223,7 @@ impl Builder<'_> {
         }
         let unit = self.reader.text(json, "timeWindowUnit", pointer);
         let unit = unit_ms(unit.unwrap_or("days")).unwrap_or_else(|| {
-            self.reader.refuse(format!("{pointer}/timeWindowUnit"), "unit is one of seconds, minutes, hours, days");
+            self.reader.refuse(format!("{pointer}/timeWindowUnit"), "unit is one of seconds, minutes, hours, days, weeks");
             1000
         });
         let max = (WINDOW_MS_MAX / unit).unsigned_abs();

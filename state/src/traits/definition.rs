@@ -307,7 +307,7 @@ impl Reader<'_> {
             Some(name) => unit_ms(name),
         };
         if unit.is_none() {
-            self.refuse(format!("{pointer}/unit"), "unit is one of seconds, minutes, hours, days");
+            self.refuse(format!("{pointer}/unit"), "unit is one of seconds, minutes, hours, days, weeks");
         }
         // Without a unit the amount is held against the greatest of any.
         let max = WINDOW_DAYS_MAX * crate::time::DAY_MS / unit.unwrap_or(1000);

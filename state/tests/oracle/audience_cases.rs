@@ -454,6 +454,7 @@ fn every_problem_of_a_definition_is_told_at_once() {
         {"id": "B", "internalId": "a", "parentId": "nobody", "count": 1001},
         {"id": "C", "internalId": "c", "parentId": "c", "forAtLeast": {"amount": 1, "unit": "days"}},
         {"id": "?", "channels": [], "timeWindowOperator": "in_between", "timeWindowStart": 3, "timeWindowEnd": 3},
+        {"id": "B", "parentId": "c", "withinPrevious": {"min": minutes(31), "max": minutes(30)}},
     ]});
     let mut told: Vec<String> = compile_audience(&json).unwrap_err().into_iter().map(|i| i.pointer).collect();
     told.sort();
@@ -467,6 +468,8 @@ fn every_problem_of_a_definition_is_told_at_once() {
         "/events/2/parentId",
         "/events/3/id",
         "/events/3/timeWindowStart",
+        "/events/4/parentId",
+        "/events/4/withinPrevious",
         "/reentry",
     ];
     assert_eq!(told, expect);

@@ -278,12 +278,18 @@ pub(crate) fn chain() -> impl Strategy<Value = Chain> {
     })
 }
 
+/// Least and greatest gap, as can be saved: not more at least than at most.
+fn possible((min, max): (Option<i64>, Option<i64>)) -> (Option<i64>, Option<i64>) {
+    (min, max.map(|max| max.max(min.unwrap_or(max))))
+}
+
 /// A short chain whose steps match most of what happens, so that runs compete: absences that last or that
 /// count for a while, least gaps, and windows.
 pub(crate) fn busy_chain() -> impl Strategy<Value = Chain> {
     let what = |name| What { name, web_only: false, conditions: Vec::new() };
     let window = prop_oneof![3 => Just(Window::Any), 1 => window()];
-    let gap = prop_oneof![3 => Just((None, None)), 1 => (prop::option::of(1..4_i64), prop::option::of(1..8_i64))];
+    let some = (prop::option::of(1..4_i64), prop::option::of(1..8_i64)).prop_map(possible);
+    let gap = prop_oneof![3 => Just((None, None)), 1 => some];
     let positive = move |name| {
         (window.clone(), gap.clone()).prop_map(move |(window, gap)| Step {
             what: what(name),
@@ -327,7 +333,7 @@ fn step(i: usize, len: usize, dates: bool, captures: bool) -> impl Strategy<Valu
         0 => positive.boxed(),
         _ => prop_oneof![3 => positive, 1 => (1..3_usize).prop_map(Form::AtMost), 2 => not].boxed(),
     };
-    let gap = (prop::option::weighted(0.2, 1..4_i64), prop::option::weighted(0.2, 1..8_i64));
+    let gap = (prop::option::weighted(0.2, 1..4_i64), prop::option::weighted(0.2, 1..8_i64)).prop_map(possible);
     let window = prop_oneof![2 => Just(Window::Any), 1 => window()];
     (what, form, window, gap).prop_map(|(what, form, window, gap)| Step { what, form, window, gap })
 }
