@@ -25,13 +25,14 @@ pub struct Dependent {
 pub(super) const PURGE: &str = "purgeAttributes";
 
 impl Catalog {
-    /// The definitions in force that name the one in `slot`, contexts and tokens of a channel included.
+    /// The definitions in force that name the one in `slot`, contexts and tokens of a channel included. One that
+    /// names itself, as a trait that compares each event with its own value, depends on nobody else.
     #[must_use]
     pub fn dependents(&self, kind: Kind, slot: usize) -> Vec<Dependent> {
         let mut found = Vec::new();
         let finder = Finder::new(self, kind);
         for naming in Kind::DEFINED {
-            for (_, definition) in self.live(naming) {
+            for (_, definition) in self.live(naming).filter(|(other, _)| (naming, *other) != (kind, slot)) {
                 let names = |named: &refs::Named| match (&named.target, kind) {
                     (Target::Definition(target), _) => *target == kind && finder.seek_any(&named.text) == Some(slot),
                     (Target::Context(channel), Kind::Context) => {

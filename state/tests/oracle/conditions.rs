@@ -22,6 +22,8 @@ pub(crate) enum Cond {
     Next(i64),
     /// `product` equals the custom trait `fav`, as of the event.
     Favourite,
+    /// `n` is greater than a computed trait that counts, as of the event: which one, and by what key.
+    AboveComputed(usize, String),
     /// `product` equals that of the earlier step with this index in `events`.
     SameAs(usize),
     Any(Vec<Cond>),
@@ -29,16 +31,6 @@ pub(crate) enum Cond {
 }
 
 impl Cond {
-    /// Whether it compares with what the person is like.
-    pub(crate) fn reads_traits(&self) -> bool {
-        match self {
-            Self::Favourite => true,
-            Self::Any(parts) => parts.iter().any(Self::reads_traits),
-            Self::Not(part) => part.reads_traits(),
-            Self::Above(_) | Self::Product(_) | Self::Last(_) | Self::Next(_) | Self::SameAs(_) => false,
-        }
-    }
-
     /// `ids` are the internal ids of the steps.
     pub(crate) fn json(&self) -> Json {
         let clause = |key: &str, data_type: &str, operator: &str, value: Json| json!({"key": key, "dataType": data_type, "operator": operator, "value": value, "target": "static"});
@@ -49,6 +41,9 @@ impl Cond {
             Self::Next(days) => clause("when", "dateTime", "within_next_days", json!(days.to_string())),
             Self::Favourite => {
                 json!({"key": "product", "dataType": "string", "operator": "equals", "target": "custom_trait", "traitKey": "fav"})
+            }
+            Self::AboveComputed(_, key) => {
+                json!({"key": "n", "dataType": "integer", "operator": "greater_than", "target": "computed_trait", "traitKey": key})
             }
             Self::SameAs(step) => {
                 json!({"key": "product", "dataType": "string", "operator": "equals", "target": "funnel_property",
@@ -71,7 +66,11 @@ impl Cond {
             Self::Product(product) => get("product") == Some(&Value::from(product.to_string().as_str())),
             Self::Last(days) => when().is_some_and(|t| t <= now && now < t + days * DAY),
             Self::Next(days) => when().is_some_and(|t| t - days * DAY <= now && now < t),
-            Self::Favourite => matches!((get("product"), custom.0.get(path("fav"))), (Some(a), Some(b)) if a == b),
+            Self::Favourite => matches!((get("product"), custom.custom.get(path("fav"))), (Some(a), Some(b)) if a == b),
+            Self::AboveComputed(place, _) => {
+                let computed = custom.computed.get(*place).copied().flatten();
+                matches!((get("n"), computed), (Some(Value::Int(have)), Some(than)) if *have > than)
+            }
             Self::SameAs(step) => matches!((get("product"), earlier(*step)), (Some(a), Some(b)) if *a == b),
             Self::Any(parts) => parts.iter().any(|part| part.holds(event, custom, now, earlier)),
             Self::Not(part) => !part.holds(event, custom, now, earlier),

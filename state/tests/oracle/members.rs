@@ -11,7 +11,7 @@ use lodestone_state::ids::{Millis, Moment};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-/// An event of the log with the custom traits that were before it.
+/// An event of the log with what the person was like before it.
 pub(crate) struct Seen {
     pub(crate) moment: Moment,
     pub(crate) event: Occurrence,
@@ -23,9 +23,9 @@ pub(crate) fn seen(log: &[(Moment, Entry)], now: Millis) -> Vec<Seen> {
     let mut custom = Custom::default();
     let mut seen = Vec::new();
     for (moment, entry) in log.iter().filter(|(moment, _)| moment.t <= now) {
-        match entry {
-            Entry::Custom(props) => custom = Custom(props.clone()),
-            Entry::Event(event) => seen.push(Seen { moment: *moment, event: event.clone(), custom: custom.clone() }),
+        custom.become_as(entry);
+        if let Entry::Event(event) = entry {
+            seen.push(Seen { moment: *moment, event: event.clone(), custom: custom.clone() });
         }
     }
     seen
@@ -96,7 +96,7 @@ impl What {
 /// One condition of the events form.
 #[derive(Clone, Debug)]
 pub(crate) struct Count {
-    what: What,
+    pub(crate) what: What,
     operator: &'static str,
     count: usize,
     window: Window,

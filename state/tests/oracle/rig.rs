@@ -92,14 +92,29 @@ impl Machine for AudienceDef {
     }
 }
 
-/// Custom traits as they are at one moment.
+/// What a person is like at one moment.
 #[derive(Clone, Default)]
-pub(crate) struct Custom(pub(crate) Props);
+pub(crate) struct Custom {
+    pub(crate) custom: Props,
+    /// Computed traits that count, by their place; where nobody is told of them, there are none.
+    pub(crate) computed: Vec<Option<i64>>,
+}
+
+impl Custom {
+    /// Becomes what an entry says, if it says anything of the person.
+    pub(crate) fn become_as(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Custom(custom) => self.custom.clone_from(custom),
+            Entry::Computed(computed) => self.computed.clone_from(computed),
+            Entry::Event(_) => {}
+        }
+    }
+}
 
 impl Facts for Custom {
     fn get<'a>(&'a self, source: &Source) -> Option<Cow<'a, Value>> {
         let Source::Custom(path) = source else { return None };
-        descend(self.0.get(path.path)?, &path.rest).map(Cow::Borrowed)
+        descend(self.custom.get(path.path)?, &path.rest).map(Cow::Borrowed)
     }
 }
 
@@ -108,6 +123,8 @@ impl Facts for Custom {
 pub(crate) enum Entry {
     Event(Occurrence),
     Custom(Props),
+    /// Not written by anybody: what computed traits are from here on.
+    Computed(Vec<Option<i64>>),
 }
 
 pub(crate) struct Rig<'a, M: Machine> {
@@ -173,7 +190,7 @@ impl<'a, M: Machine> Rig<'a, M> {
         let moment = Moment { t: now, seq: Seq(self.seq) };
         self.enter(moment, Entry::Custom(custom.clone()));
         self.newest = self.newest.max(moment);
-        self.custom = Custom(custom);
+        self.custom.custom = custom;
         watch(self, now);
     }
 
@@ -203,12 +220,10 @@ impl<'a, M: Machine> Rig<'a, M> {
         let mut custom = Custom::default();
         for (moment, entry) in &self.log {
             self.step(&mut state, moment.t);
-            match entry {
-                Entry::Custom(props) => custom = Custom(props.clone()),
-                Entry::Event(occurrence) => {
-                    let dry = self.def.feed(&mut state, *moment, occurrence, &custom, moment.t);
-                    assert!(!dry, "nothing is late in a fold");
-                }
+            custom.become_as(entry);
+            if let Entry::Event(occurrence) = entry {
+                let dry = self.def.feed(&mut state, *moment, occurrence, &custom, moment.t);
+                assert!(!dry, "nothing is late in a fold");
             }
         }
         self.step(&mut state, self.clock);

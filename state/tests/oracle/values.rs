@@ -22,16 +22,10 @@ pub(crate) struct Spec {
     use_timestamp: bool,
     window_ticks: Option<i64>,
     web_only: bool,
-    conditions: Vec<Cond>,
+    pub(crate) conditions: Vec<Cond>,
 }
 
 impl Spec {
-    /// As a catalog takes it: a trait there does not compare events with other traits.
-    pub(crate) fn plain(mut self) -> Self {
-        self.conditions.retain(|cond| !cond.reads_traits());
-        self
-    }
-
     /// Whether its value is a whole number whatever happens.
     pub(crate) fn counts(&self) -> bool {
         matches!(self.kind, "count_events" | "unique_list_count")
@@ -59,13 +53,11 @@ impl Spec {
         let mut found: Vec<(Moment, Option<Value>)> = Vec::new();
         let mut custom = Custom::default();
         for (moment, entry) in log.iter().filter(|(moment, _)| moment.t <= now) {
-            match entry {
-                Entry::Custom(props) => custom = Custom(props.clone()),
-                Entry::Event(event) => {
-                    if self.contributes(event, &custom, moment.t.0, now.0) {
-                        found.push((*moment, event.props.get(path(self.property)).cloned()));
-                    }
-                }
+            custom.become_as(entry);
+            if let Entry::Event(event) = entry
+                && self.contributes(event, &custom, moment.t.0, now.0)
+            {
+                found.push((*moment, event.props.get(path(self.property)).cloned()));
             }
         }
         if self.kind != "count_events" && !(self.use_timestamp && self.kind.ends_with("_event")) {

@@ -38,6 +38,18 @@ fn t33_in_use_lists_the_dependents() {
     assert_eq!(codes(&catalog.remove(Kind::CustomTraits, "", true).unwrap_err()), " immutable\n");
 }
 
+// What names only itself is in nobody's way.
+#[test]
+fn t33_a_trait_that_reads_itself_can_be_removed() {
+    let above = json!({"property": "total", "type": "float", "operator": "greater_than", "target": "computed_trait", "traitKey": "record"});
+    let record = json!({"name": "Record", "key": "record", "type": "aggregation", "eventId": "Purchase", "conditions": [above],
+        "properties": {"property": "total", "type": "float", "aggregationType": "max"}});
+    let catalog = apply(&fresh(&shop()), &json!({"computedTraits": [record]}));
+    assert_eq!(catalog.dependents(Kind::ComputedTrait, catalog.trait_slot("record").unwrap().index()), []);
+    let gone = remove(&catalog, Kind::ComputedTrait, "record", false);
+    assert!(plan(&gone).trait_by_key("record").is_none());
+}
+
 // T-57: after a forced removal dependents stay and see nothing; the slot is not used again.
 #[test]
 fn t57_forced_removal_leaves_dependents_compiled() {

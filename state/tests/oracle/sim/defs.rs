@@ -1,6 +1,7 @@
 //! A catalog of random definitions that changes while it is in use, as a document and evaluated naively.
 
 use crate::oracle::chains::{Chain, Step, busy_chain, chain};
+use crate::oracle::conditions::Cond;
 use crate::oracle::members::{Count, Seen, count, merge, seen};
 use crate::oracle::rig::Entry;
 use crate::oracle::values::{Spec, spec};
@@ -45,6 +46,8 @@ pub(crate) struct Audience {
 pub(crate) struct Defs {
     traits: [Option<Spec>; TRAITS],
     audiences: [Option<Audience>; AUDIENCES],
+    /// The same as they were asked for, with comparisons that cannot be made at the time.
+    drawn: ([Option<Spec>; TRAITS], [Option<Audience>; AUDIENCES]),
 }
 
 /// One change.
@@ -64,9 +67,37 @@ pub(crate) struct Person<'a> {
 impl Defs {
     pub(crate) fn edit(&mut self, edit: &Edit) {
         match edit {
-            Edit::Trait(i, spec) => self.traits[*i].clone_from(spec),
-            Edit::Audience(i, audience) => self.audiences[*i].clone_from(audience),
+            Edit::Trait(i, spec) => self.drawn.0[*i].clone_from(spec),
+            Edit::Audience(i, audience) => self.drawn.1[*i].clone_from(audience),
         }
+        (self.traits, self.audiences) = self.drawn.clone();
+        let keys: [Option<String>; TRAITS] =
+            std::array::from_fn(|i| self.trait_key(i).filter(|_| self.traits[i].as_ref().is_some_and(Spec::counts)));
+        let of_traits = self.traits.iter_mut().flatten().map(|spec| &mut spec.conditions);
+        of_traits.chain(self.audiences.iter_mut().flatten().flat_map(Audience::conditions)).for_each(|conditions| {
+            // What is compared with is named by the key that it has now, if it has one.
+            conditions.retain_mut(|cond| match cond {
+                Cond::AboveComputed(place, key) => keys[*place].clone().is_some_and(|now| {
+                    *key = now;
+                    true
+                }),
+                _ => true,
+            });
+        });
+    }
+
+    /// A log, with what computed traits are just before each event.
+    pub(crate) fn with_computed(&self, log: Vec<(Moment, Entry)>) -> Vec<(Moment, Entry)> {
+        let mut told = Vec::new();
+        for (moment, entry) in log {
+            if matches!(entry, Entry::Event(_)) {
+                let counting = |spec: &Option<Spec>| spec.as_ref().filter(|spec| spec.counts())?.value(&told, moment.t).as_i64();
+                let computed = self.traits.iter().map(counting).collect();
+                told.push((moment, Entry::Computed(computed)));
+            }
+            told.push((moment, entry));
+        }
+        told
     }
 
     /// The key of a trait, if there is one in this place. A definition is of one type for ever: what is of
@@ -199,6 +230,15 @@ impl Audience {
         Self { events: Events::Counts(vec![count]), clauses: Vec::new(), anonymous: true }
     }
 
+    /// What is asked of the events of each step.
+    fn conditions(&mut self) -> Vec<&mut Vec<Cond>> {
+        match &mut self.events {
+            Events::Nothing => Vec::new(),
+            Events::Counts(counts) => counts.iter_mut().map(|count| &mut count.what.conditions).collect(),
+            Events::Chain(chain) => chain.steps.iter_mut().map(|step| &mut step.what.conditions).collect(),
+        }
+    }
+
     fn events(&self) -> Vec<Json> {
         match &self.events {
             Events::Nothing => Vec::new(),
@@ -223,14 +263,31 @@ fn audience(i: usize) -> impl Strategy<Value = Audience> {
         clauses.push((4, (0..i, any::<bool>()).prop_map(|(i, wanted)| Clause::Member(i, wanted)).boxed()));
     }
     let clauses = prop::collection::vec(prop::strategy::Union::new_weighted(clauses), 0..2);
-    (events, clauses, prop::bool::weighted(0.8))
-        .prop_map(|(events, clauses, anonymous)| Audience { events, clauses, anonymous })
+    (events, clauses, prop::bool::weighted(0.8), compared())
+        .prop_map(|(events, clauses, anonymous, compared)| {
+            let mut audience = Audience { events, clauses, anonymous };
+            if let (Some(last), Some(compared)) = (audience.conditions().pop(), compared) {
+                last.push(compared);
+            }
+            audience
+        })
         .boxed()
 }
 
+/// Sometimes a comparison with a computed trait.
+fn compared() -> impl Strategy<Value = Option<Cond>> {
+    prop::option::weighted(0.25, (0..TRAITS).prop_map(|place| Cond::AboveComputed(place, String::new())))
+}
+
+fn computed() -> impl Strategy<Value = Spec> {
+    (spec(), compared()).prop_map(|(mut spec, compared)| {
+        spec.conditions.extend(compared);
+        spec
+    })
+}
+
 pub(crate) fn edit() -> impl Strategy<Value = Edit> {
-    let traits =
-        (0..TRAITS, prop::option::weighted(0.8, spec().prop_map(Spec::plain))).prop_map(|(i, spec)| Edit::Trait(i, spec));
+    let traits = (0..TRAITS, prop::option::weighted(0.8, computed())).prop_map(|(i, spec)| Edit::Trait(i, spec));
     let audiences = (0..AUDIENCES)
         .prop_flat_map(|i| prop::option::weighted(0.8, audience(i)).prop_map(move |audience| Edit::Audience(i, audience)));
     prop_oneof![1 => traits.boxed(), 3 => audiences.boxed()].boxed()

@@ -2,7 +2,7 @@
 //! who went into whom. Nothing is ever computed ahead.
 
 use crate::oracle::names::path;
-use crate::oracle::rig::{Custom, Entry};
+use crate::oracle::rig::Entry;
 use lodestone_state::event::{Occurrence, Props};
 use lodestone_state::ids::{Moment, ProfileId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,8 +90,10 @@ impl Naive {
 
     /// The same as values and memberships read it.
     pub(crate) fn log(&self, profile: ProfileId) -> Vec<(Moment, Entry)> {
-        let favourite =
-            |favourite: &Favourite| Entry::Custom(Custom::of(favourite.map(|f| (path("fav"), f.to_string().as_str().into()))).0);
+        let favourite = |favourite: &Favourite| {
+            let pair = favourite.map(|f| (path("fav"), f.to_string().as_str().into()));
+            Entry::Custom(Props::new(pair.into_iter().collect()))
+        };
         let facts = self.facts(profile).into_iter();
         facts
             .map(|fact| {
@@ -244,11 +246,5 @@ impl Naive {
         }
         let end = |side: bool| sides.get(&(survivor, side)).copied().flatten();
         (end(true), end(false), set)
-    }
-}
-
-impl Custom {
-    fn of(pair: Option<(lodestone_state::ids::PathId, lodestone_state::value::Value)>) -> Self {
-        Self(Props::new(pair.into_iter().collect()))
     }
 }

@@ -5,7 +5,7 @@ use super::naive::{Fact, Naive, What};
 use super::steps::Step;
 use super::world::{World, custom};
 use crate::oracle::random::{START, TICK};
-use crate::oracle::rig::occurrence;
+use crate::oracle::rig::{Entry, occurrence};
 use lodestone_state::event::{Erased, Occurrence, Props};
 use lodestone_state::ids::{Millis, Moment, ProfileId};
 use lodestone_state::machine::{self, Changes};
@@ -77,8 +77,12 @@ impl Sim {
         Self { world, naive, defs, plan, now, followed: BTreeMap::new(), messages: BTreeSet::new(), loose: false }
     }
 
+    fn log(&self, profile: ProfileId) -> Vec<(Moment, Entry)> {
+        self.defs.with_computed(self.naive.log(profile))
+    }
+
     fn members(&self, profile: ProfileId, now: Millis) -> [bool; AUDIENCES] {
-        let log = self.naive.log(profile);
+        let log = self.log(profile);
         let person = Person { log: &log, favourite: self.naive.favourite(profile), known: self.naive.is_known(profile) };
         self.defs.members(&person, now)
     }
@@ -95,7 +99,7 @@ impl Sim {
     fn by_itself_until(&mut self, profile: ProfileId, clock: Millis) -> Told {
         let Followed { until: mut at, members: mut have, since, .. } = self.followed[&profile];
         let mut told = Told::new();
-        let log = self.naive.log(profile);
+        let log = self.log(profile);
         let person = Person { log: &log, favourite: self.naive.favourite(profile), known: self.naive.is_known(profile) };
         if at < clock {
             // Who was made at that instant is what nothing needs to have happened for.
@@ -160,7 +164,7 @@ impl Sim {
     /// Every value and every membership of a profile as of now.
     fn check(&self, id: ProfileId, what: &str) {
         let (profile, now) = (&self.world.live[&id], self.clock(id));
-        let log = self.naive.log(id);
+        let log = self.log(id);
         let person = Person { log: &log, favourite: self.naive.favourite(id), known: self.naive.is_known(id) };
         for (i, key) in (0..TRAITS).filter_map(|i| Some((i, self.defs.trait_key(i)?))) {
             let slot = self.plan.trait_by_key(&key).expect("a trait").slot;
