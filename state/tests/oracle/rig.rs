@@ -127,6 +127,17 @@ pub(crate) enum Entry {
     Computed(Vec<Option<i64>>),
 }
 
+impl Entry {
+    /// Whom somebody likes best from here on, if the entry says it.
+    pub(crate) fn favourite(&self) -> Option<Option<char>> {
+        let Self::Custom(custom) = self else { return None };
+        Some(match custom.get(path("fav")) {
+            Some(Value::Str(text)) => text.chars().next(),
+            _ => None,
+        })
+    }
+}
+
 pub(crate) struct Rig<'a, M: Machine> {
     pub(crate) def: &'a M,
     pub(crate) state: M::State,

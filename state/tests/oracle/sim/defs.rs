@@ -208,6 +208,18 @@ impl Defs {
         found
     }
 
+    /// Which audiences ask nowhere whether somebody is known.
+    pub(crate) fn open(&self) -> [bool; AUDIENCES] {
+        let mut open = [false; AUDIENCES];
+        for (i, audience) in self.audiences.iter().enumerate() {
+            open[i] = audience.as_ref().is_some_and(|audience| {
+                let asks = |clause: &&Clause| self.stands(clause) && matches!(clause, Clause::Member(other, _) if !open[*other]);
+                audience.anonymous && !audience.clauses.iter().any(|clause| asks(&clause))
+            });
+        }
+        open
+    }
+
     fn member(&self, audience: &Audience, person: &Person<'_>, events: &[Seen], earlier: &[bool], now: Millis) -> bool {
         let holds = |clause: &&Clause| match clause {
             Clause::Favourite(favourite) => person.favourite == Some(*favourite),

@@ -4,7 +4,7 @@
 use crate::oracle::names::path;
 use crate::oracle::rig::Entry;
 use lodestone_state::event::{Occurrence, Props};
-use lodestone_state::ids::{Moment, ProfileId};
+use lodestone_state::ids::{Millis, Moment, ProfileId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A custom trait: who somebody likes best.
@@ -23,10 +23,12 @@ pub(crate) enum What {
     },
     /// Somebody left again.
     Split(Favourite),
+    /// Something that is in the log and says nothing of values or memberships.
+    Aside,
 }
 
 /// Whose a fact is that says how a profile came to be as it is: it stays where it stands.
-const NOBODY: usize = usize::MAX;
+pub(crate) const NOBODY: usize = usize::MAX;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Fact {
@@ -96,20 +98,30 @@ impl Naive {
         };
         let facts = self.facts(profile).into_iter();
         facts
-            .map(|fact| {
+            .filter_map(|fact| {
                 let entry = match &fact.what {
                     What::Track(occurrence) => Entry::Event(occurrence.clone()),
                     What::Custom(custom) | What::Merge { custom, .. } | What::Split(custom) => favourite(custom),
+                    What::Aside => return None,
                 };
-                (fact.moment, entry)
+                Some((fact.moment, entry))
             })
             .collect()
+    }
+
+    /// When the first of all that is known happened.
+    pub(crate) fn first(&self, profile: ProfileId) -> Option<Millis> {
+        self.facts(profile).first().map(|fact| fact.moment.t)
     }
 
     /// When the favourite was set last, by the time at which it was.
     pub(crate) fn asserted(&self, profile: ProfileId) -> i64 {
         let facts = self.facts(profile).into_iter();
-        facts.filter(|fact| !matches!(fact.what, What::Track(_))).map(|fact| fact.moment.t.0).max().unwrap_or(i64::MIN)
+        facts
+            .filter(|fact| !matches!(fact.what, What::Track(_) | What::Aside))
+            .map(|fact| fact.moment.t.0)
+            .max()
+            .unwrap_or(i64::MIN)
     }
 
     /// Somebody is seen for the first time, in a profile that is there or is new.
@@ -127,7 +139,7 @@ impl Naive {
             What::Custom(custom) | What::Merge { custom, .. } => {
                 self.favourites.insert(profile, *custom);
             }
-            What::Track(_) | What::Split(_) => {}
+            What::Track(_) | What::Split(_) | What::Aside => {}
         }
         if let What::Merge { absorbed, .. } = fact.what {
             self.links.insert(absorbed, Link { into: profile, seq: fact.moment.seq.0 });
@@ -159,7 +171,8 @@ impl Naive {
             if inside.contains(part) {
                 continue;
             }
-            let goes = |fact: &Fact| theirs.contains(&fact.user) && matches!(fact.what, What::Track(_) | What::Custom(_));
+            let goes =
+                |fact: &Fact| theirs.contains(&fact.user) && matches!(fact.what, What::Track(_) | What::Custom(_) | What::Aside);
             moved.extend(facts.extract_if(.., |fact| goes(fact)));
         }
         self.links.remove(&branch);
@@ -208,7 +221,7 @@ impl Naive {
                 }
             };
             match &mut fact.what {
-                What::Track(_) => {}
+                What::Track(_) | What::Aside => {}
                 What::Custom(custom) | What::Split(custom) => {
                     change(was, *custom, &mut sides);
                     real.insert(part, *custom);

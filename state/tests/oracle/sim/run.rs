@@ -1,7 +1,7 @@
 //! One history, step by step, in the machine and in the naive books, which are held against each other.
 
 use super::defs::{AUDIENCES, Defs, Edit, Person, TRAITS};
-use super::naive::{Fact, Naive, What};
+use super::naive::{Fact, NOBODY, Naive, What};
 use super::steps::Step;
 use super::world::{World, custom};
 use crate::oracle::random::{START, TICK};
@@ -43,6 +43,8 @@ pub(super) struct Sim {
     messages: BTreeSet<String>,
     /// Definitions changed since everything was written, or the clock was set back and is behind somebody's time.
     loose: bool,
+    /// Something went for its age: what there was before is not known any more.
+    forgot: bool,
 }
 
 /// What has been told of a profile.
@@ -74,7 +76,7 @@ impl Sim {
     pub(super) fn new(defs: Defs) -> Self {
         let plan = defs.compile(&Catalog::default());
         let (world, naive, now) = (World::default(), Naive::default(), Millis(START));
-        Self { world, naive, defs, plan, now, followed: BTreeMap::new(), messages: BTreeSet::new(), loose: false }
+        Self { world, naive, defs, plan, now, followed: BTreeMap::new(), messages: BTreeSet::new(), loose: false, forgot: false }
     }
 
     fn log(&self, profile: ProfileId) -> Vec<(Moment, Entry)> {
@@ -143,6 +145,7 @@ impl Sim {
         if what == EDIT {
             // Who enters by a definition does so since it would have had them.
             self.believe_since(profile, |i| !have[i]);
+            self.check_since(profile, &have);
         }
         self.check(profile, what);
     }
@@ -154,6 +157,41 @@ impl Sim {
         let said: [_; AUDIENCES] = std::array::from_fn(|i| profile.member_since(slot(i)?));
         let since = &mut self.followed.get_mut(&id).unwrap().since;
         (0..AUDIENCES).filter(|i| which(*i)).for_each(|i| since[i] = said[i]);
+    }
+
+    /// Holds since when somebody is a member by a definition that is new against what it would have done from
+    /// the start, as far as the log says it: who was known at what time it does not.
+    fn check_since(&self, id: ProfileId, have: &[bool; AUDIENCES]) {
+        let Followed { clock, since, .. } = self.followed[&id];
+        let open = self.defs.open();
+        if self.forgot || !(0..AUDIENCES).any(|i| open[i] && !have[i] && since[i].is_some()) {
+            return;
+        }
+        let log = self.log(id);
+        let mut begun = [None; AUDIENCES];
+        let mut look = |t: Millis, log: &[(Moment, Entry)]| {
+            let favourite = log.iter().rev().find_map(|(_, entry)| entry.favourite());
+            let members = self.defs.members(&Person { log, favourite: favourite.flatten(), known: true }, t);
+            for (begun, member) in begun.iter_mut().zip(members) {
+                *begun = if member { begun.or(Some(t)) } else { None };
+            }
+        };
+        let mut t = self.naive.first(id).unwrap_or(clock);
+        look(t, &[]);
+        for (i, (moment, _)) in log.iter().enumerate().filter(|(_, (_, entry))| !matches!(entry, Entry::Computed(_))) {
+            while t.plus(TICK) <= moment.t {
+                t = t.plus(TICK);
+                look(t, &log[..i]);
+            }
+            look(moment.t, &log[..=i]);
+        }
+        while t.plus(TICK) <= clock {
+            t = t.plus(TICK);
+            look(t, &log);
+        }
+        for i in (0..AUDIENCES).filter(|i| open[*i] && !have[*i] && since[*i].is_some()) {
+            assert_eq!(since[i], begun[i], "since when {:?} of {id} by an edit", self.defs.audience_key(i));
+        }
     }
 
     fn place_of(&self, slot: u32) -> Option<usize> {
@@ -274,10 +312,9 @@ impl Sim {
         if known {
             self.naive.knows(user);
         }
-        let what = follower.map_or(What::Custom(becomes), |absorbed| What::Merge { absorbed, own, custom: becomes });
-        if said {
-            self.naive.add(leader, Fact { moment, id, user, what });
-        }
+        let alone = if said { What::Custom(becomes) } else { What::Aside };
+        let what = follower.map_or(alone, |absorbed| What::Merge { absorbed, own, custom: becomes });
+        self.naive.add(leader, Fact { moment, id, user, what });
         self.settle(leader, expect, &changes, if follower.is_some() { "a merge" } else { "an identify" });
     }
 
@@ -315,8 +352,9 @@ impl Sim {
         let mut changes = Changes::default();
         let expect = self.by_itself(id);
         let erased = Erased { moments: vec![gone], ..Erased::default() };
-        self.world.erase(&self.plan, id, erased, self.now, &mut changes);
+        let (moment, entry) = self.world.erase(&self.plan, id, erased, self.now, &mut changes);
         self.naive.erase(|fact| fact.moment == gone, id);
+        self.naive.add(id, Fact { moment, id: entry, user: NOBODY, what: What::Aside });
         self.settle(id, expect, &changes, "an erasure");
     }
 
@@ -329,6 +367,7 @@ impl Sim {
                 self.world.pass(&self.plan, id, self.now, &mut changes);
             } else {
                 assert!(self.world.live[&id].core.oldest < before, "somebody would be passed over");
+                self.forgot = true;
                 let erased = Erased { before: Some(before), ..Erased::default() };
                 self.world.erase(&self.plan, id, erased, self.now, &mut changes);
                 self.naive.erase(|fact| fact.moment.t < before, id);

@@ -187,11 +187,20 @@ impl World {
         theirs
     }
 
-    pub(crate) fn erase(&mut self, plan: &Plan, profile: ProfileId, erased: Erased, now: Millis, changes: &mut Changes) {
+    pub(crate) fn erase(
+        &mut self,
+        plan: &Plan,
+        profile: ProfileId,
+        erased: Erased,
+        now: Millis,
+        changes: &mut Changes,
+    ) -> (Moment, u128) {
         let now = now.max(self.live[&profile].core.clock);
         let entry = self.draft(profile, now.0, now, "", EntryKind::Erased(erased));
         let entry = self.stamp(profile, entry);
+        let told = (entry.moment, entry.id);
         self.apply(plan, profile, entry, changes);
+        told
     }
 
     pub(crate) fn pass(&mut self, plan: &Plan, profile: ProfileId, now: Millis, changes: &mut Changes) {
